@@ -1,0 +1,1 @@
+//! Batches of blocks on their way between threads.
