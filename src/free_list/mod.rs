@@ -1,0 +1,103 @@
+//! Lists of free blocks, linked through the blocks themselves.
+
+pub mod remote;
+
+use crate::sync::OwnedCell;
+use std::ptr::{self, NonNull};
+
+/// A free block: its first word links to the next one. Whoever holds the list that a block is on owns this word.
+#[repr(C)]
+pub struct Block {
+    next: OwnedCell<*mut Block>,
+}
+
+static_assertions::assert_eq_size!(Block, usize);
+
+impl Block {
+    /// A block outside any list, for models that have no memory of their own.
+    #[cfg(loom)]
+    pub fn unlinked() -> Self {
+        Self { next: OwnedCell::new(ptr::null_mut()) }
+    }
+
+    /// The next block of the list.
+    ///
+    /// # Safety
+    /// `block` is free memory of 8 bytes or more, on a list that the caller holds.
+    #[inline(always)]
+    pub unsafe fn next(block: NonNull<Block>) -> *mut Block {
+        // SAFETY: the caller owns the block's memory, so nobody else writes it.
+        unsafe { block.as_ref().next.get() }
+    }
+
+    /// Links `block` to `next`.
+    ///
+    /// # Safety
+    /// `block` is free memory of 8 bytes or more, aligned to 8, that the caller owns.
+    #[inline(always)]
+    pub unsafe fn link(block: NonNull<Block>, next: *mut Block) {
+        // SAFETY: the caller owns the block's memory, so nobody else touches it.
+        unsafe { block.as_ref().next.set(next) };
+    }
+}
+
+/// A linked run of free blocks of one page, with its last block and its length known: joining two needs no walk.
+#[derive(Clone, Copy, Debug)]
+pub struct Chain {
+    /// The first block.
+    pub head: NonNull<Block>,
+    /// The last block; its link means nothing.
+    pub tail: NonNull<Block>,
+    /// How many blocks, at least one.
+    pub count: u32,
+}
+
+impl Chain {
+    /// Puts the chain in front of the list that starts with `rest`, and returns the new first block.
+    ///
+    /// # Safety
+    /// The caller owns the chain and the list.
+    #[inline]
+    pub unsafe fn join(self, rest: *mut Block) -> *mut Block {
+        // SAFETY: the tail is a block of the chain, which the caller owns.
+        unsafe { Block::link(self.tail, rest) };
+        self.head.as_ptr()
+    }
+}
+
+/// The length and the last block of the list that starts with `head`. Walks it: for flushes only.
+///
+/// # Safety
+/// The caller owns the list, and it ends with null.
+#[cfg(any(native, test))]
+pub unsafe fn measure(head: NonNull<Block>) -> Chain {
+    let mut chain = Chain { head, tail: head, count: 1 };
+    // SAFETY: every block up to the null link is on the caller's list.
+    while let Some(next) = NonNull::new(unsafe { Block::next(chain.tail) }) {
+        chain.tail = next;
+        chain.count += 1;
+    }
+    chain
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn join_and_measure() {
+        let mut memory = [[0_usize; 2]; 4];
+        let blocks: Vec<NonNull<Block>> =
+            memory.iter_mut().map(|block| NonNull::from(block).cast::<Block>()).collect();
+        // SAFETY: the blocks are distinct, live for the whole test, and on no other list.
+        unsafe {
+            Block::link(blocks[0], blocks[1].as_ptr());
+            Block::link(blocks[1], ptr::null_mut());
+            Block::link(blocks[2], blocks[3].as_ptr());
+            let chain = Chain { head: blocks[2], tail: blocks[3], count: 2 };
+            let head = NonNull::new(chain.join(blocks[0].as_ptr())).unwrap();
+            let whole = measure(head);
+            assert_eq!((whole.head, whole.tail, whole.count), (blocks[2], blocks[1], 4));
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Size classes: which block size serves a request.
+//!
+//! Eight classes a doubling above 128 bytes bound the internal waste at 12.5% of the request; below, steps of 16
+//! bytes (and one class of 8). The scheme is jemalloc's and mimalloc's, with eight steps where they take four.
+//!
+//! ```text
+//! class   0   1   2   3 ..  8    9 ..  16   17 ..  24   ..  88
+//! bytes   8  16  32  48   128  144 .. 256  288 .. 512   ..  131072
+//! ```
+//!
+//! Natural alignment: the step between classes of one doubling is a power of two that divides each of them, so a
+//! request whose size is a multiple of its alignment gets a class that is one too. Pages start on 64 KiB, so every
+//! block of such a class is aligned, for every alignment up to 64 KiB.
+
+use crate::units::{KIB, SLICE_SIZE, SliceCount, align_up};
+use static_assertions::const_assert;
+
+/// The number of classes.
+pub const CLASSES: usize = 89;
+/// The largest size that a class serves; above it a block has a page of its own.
+pub const MAX_BINNED: usize = 128 * KIB;
+/// The largest size whose class is read from a table of one byte for each 8 bytes.
+pub const MAX_TABLED: usize = KIB;
+/// The largest alignment that a class can serve.
+pub const MAX_BINNED_ALIGN: usize = SLICE_SIZE;
+
+/// The index of a size class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(transparent)]
+pub struct SizeClass(pub u8);
+
+const fn compute(size: usize) -> u8 {
+    if size <= 8 {
+        return 0;
+    }
+    if size <= 128 {
+        return size.div_ceil(16) as u8;
+    }
+    let last = size - 1;
+    let exponent = usize::BITS - 1 - last.leading_zeros();
+    let eighth = last >> (exponent - 3);
+    (9 + (exponent as usize - 7) * 8 + (eighth - 8)) as u8
+}
+
+const fn compute_bytes(class: usize) -> u32 {
+    match class {
+        0 => 8,
+        1..=8 => class as u32 * 16,
+        _ => {
+            let doubling = (class - 9) / 8;
+            let eighth = (class - 9) % 8;
+            ((9 + eighth) << (doubling + 4)) as u32
+        }
+    }
+}
+
+static TABLE: [u8; MAX_TABLED / 8 + 1] = {
+    let mut table = [0; MAX_TABLED / 8 + 1];
+    let mut i = 0;
+    while i < table.len() {
+        table[i] = compute(i * 8);
+        i += 1;
+    }
+    table
+};
+
+static BYTES: [u32; CLASSES] = {
+    let mut bytes = [0; CLASSES];
+    let mut i = 0;
+    while i < CLASSES {
+        bytes[i] = compute_bytes(i);
+        i += 1;
+    }
+    bytes
+};
+
+const_assert!(compute(MAX_BINNED) as usize == CLASSES - 1);
+const_assert!(compute_bytes(CLASSES - 1) as usize == MAX_BINNED);
+const_assert!(compute_bytes(8) == 128 && compute_bytes(9) == 144);
+
+impl SizeClass {
+    /// The class for a request, the same for `alloc`, `dealloc` and the unsized entry points; `None` when the
+    /// request needs a page of its own.
+    #[inline(always)]
+    pub fn of(size: usize, align: usize) -> Option<Self> {
+        if size <= MAX_TABLED && align <= 16 {
+            // Every class of 16 bytes or more is a multiple of 16, so the larger of both is enough here.
+            let need = if size > align { size } else { align };
+            // Written without a bounds check: the table's length is the bound just tested.
+            // SAFETY: need <= MAX_TABLED, so the index is at most MAX_TABLED / 8, the table's last.
+            return Some(Self(unsafe { *TABLE.get_unchecked((need + 7) >> 3) }));
+        }
+        Self::of_large(size, align)
+    }
+
+    /// As [`SizeClass::of`], for what its table doesn't hold.
+    #[inline]
+    fn of_large(size: usize, align: usize) -> Option<Self> {
+        if align > MAX_BINNED_ALIGN {
+            return None;
+        }
+        match align_up(size, align) {
+            // A size of 0 with a large alignment rounds to 0; the alignment is its class then.
+            Some(need) if need <= MAX_BINNED => Some(Self(compute(need.max(align)))),
+            _ => None,
+        }
+    }
+
+    /// The size of a block of this class in bytes.
+    #[inline]
+    pub fn bytes(self) -> usize {
+        BYTES[self.0 as usize] as usize
+    }
+
+    /// The slices of a page of this class: 64 KiB up to blocks of 4 KiB, then 16 blocks up to pages of 512 KiB,
+    /// then 8 (up to 1 MiB). `docs/decisions/004-page-sizes.md` has the figures.
+    #[inline]
+    pub const fn page_slices(self) -> SliceCount {
+        SliceCount(match compute_bytes(self.0 as usize) as usize {
+            0..=4096 => 1,
+            4097..=8192 => 2,
+            8193..=16384 => 4,
+            16385..=65536 => 8,
+            _ => 16,
+        })
+    }
+
+    /// Which of the [`PAGE_SIZES`] its pages have.
+    #[inline]
+    pub const fn page_size_index(self) -> usize {
+        self.page_slices().0.trailing_zeros() as usize
+    }
+
+    /// How many blocks a page of this class holds.
+    #[inline]
+    pub const fn capacity(self) -> u32 {
+        (self.page_slices().bytes() / compute_bytes(self.0 as usize) as usize) as u32
+    }
+
+    /// All classes, smallest first.
+    #[cfg(any(native, test))]
+    pub fn all() -> impl Iterator<Item = SizeClass> {
+        (0..CLASSES as u8).map(SizeClass)
+    }
+}
+
+/// The number of page sizes in use: 1, 2, 4, 8 and 16 slices.
+pub const PAGE_SIZES: usize = 5;
+
+const_assert!(SizeClass(CLASSES as u8 - 1).page_size_index() == PAGE_SIZES - 1);
+const_assert!(SizeClass(CLASSES as u8 - 1).capacity() == 8);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn classes_increase_and_round_trip() {
+        let mut before = 0;
+        for class in SizeClass::all() {
+            let bytes = class.bytes();
+            assert!(bytes > before, "{class:?} is not larger than the class below");
+            assert_eq!(SizeClass::of(bytes, 1), Some(class), "size {bytes} is not its own class");
+            assert_eq!(SizeClass::of(before + 1, 1), Some(class), "{} starts another class", before + 1);
+            assert!(class.capacity() >= 8);
+            before = bytes;
+        }
+    }
+
+    #[test]
+    fn the_largest_class_is_the_limit() {
+        assert!(SizeClass::of(MAX_BINNED, 1).is_some());
+        assert!(SizeClass::of(MAX_BINNED + 1, 1).is_none());
+        assert!(SizeClass::of(usize::MAX, 1).is_none());
+        assert!(SizeClass::of(usize::MAX, 4096).is_none());
+        assert!(SizeClass::of(1, MAX_BINNED_ALIGN).is_some());
+        assert!(SizeClass::of(1, 2 * MAX_BINNED_ALIGN).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn waste_is_bounded(size in 129..=MAX_BINNED) {
+            let bytes = SizeClass::of(size, 1).unwrap().bytes();
+            prop_assert!(bytes >= size);
+            prop_assert!((bytes - size) * 8 <= size, "{size} bytes get {bytes}");
+        }
+
+        #[test]
+        fn small_waste_is_under_16_bytes(size in 9_usize..=128) {
+            let bytes = SizeClass::of(size, 1).unwrap().bytes();
+            prop_assert!(bytes >= size && bytes - size < 16);
+        }
+
+        #[test]
+        fn blocks_are_naturally_aligned(size in 0..=MAX_BINNED, shift in 0_u32..=16) {
+            let align = 1_usize << shift;
+            if let Some(class) = SizeClass::of(size, align) {
+                prop_assert!(class.bytes() >= size);
+                prop_assert_eq!(class.bytes() % align, 0, "size {} align {}", size, align);
+            } else {
+                prop_assert!(align_up(size, align).unwrap() > MAX_BINNED);
+            }
+        }
+
+        #[test]
+        fn sixteen_bytes_and_more_are_aligned_for_c(size in 16..=MAX_BINNED) {
+            prop_assert_eq!(SizeClass::of(size, 1).unwrap().bytes() % 16, 0);
+        }
+
+        #[test]
+        fn classes_are_monotone(size in 0..MAX_BINNED, shift in 0_u32..=16) {
+            let align = 1_usize << shift;
+            let (here, next) = (SizeClass::of(size, align), SizeClass::of(size + 1, align));
+            if let (Some(here), Some(next)) = (here, next) {
+                prop_assert!(here <= next);
+            }
+        }
+    }
+}
