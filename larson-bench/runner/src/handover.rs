@@ -1,1 +1,161 @@
 //! Batches of blocks on their way between threads.
+//!
+//! Both forms recycle a fixed set of vectors, so that handing over costs one short lock for a whole batch and never
+//! allocates: what is measured is the allocator and not the queue.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard};
+
+use crate::block::Block;
+
+/// Blocks that travel together.
+pub type Batch = Vec<Block>;
+
+/// The vectors of a queue; each is in one of the two lists or with a thread.
+#[derive(Default)]
+struct Shelves {
+    /// Oldest first: what was made first is freed first.
+    full: VecDeque<Batch>,
+    empty: Vec<Batch>,
+    closed: bool,
+}
+
+impl Shelves {
+    fn with_empty(batches: usize, batch: usize) -> Self {
+        let empty = (0..batches).map(|_| Batch::with_capacity(batch)).collect();
+        Self {
+            full: VecDeque::with_capacity(batches),
+            empty,
+            closed: false,
+        }
+    }
+}
+
+/// A bounded queue that makes its users wait.
+pub struct BatchQueue {
+    shelves: Mutex<Shelves>,
+    filled: Condvar,
+    emptied: Condvar,
+}
+
+impl BatchQueue {
+    /// A queue of `batches` vectors for `batch` blocks each.
+    pub fn new(batches: usize, batch: usize) -> Self {
+        let shelves = Mutex::new(Shelves::with_empty(batches, batch));
+        Self {
+            shelves,
+            filled: Condvar::new(),
+            emptied: Condvar::new(),
+        }
+    }
+
+    fn shelves(&self) -> MutexGuard<'_, Shelves> {
+        self.shelves.lock().expect("a panic ends the process")
+    }
+
+    /// A vector to fill; waits for one, `None` once the queue is closed.
+    pub fn take_empty(&self) -> Option<Batch> {
+        let waiting = |shelves: &mut Shelves| shelves.empty.is_empty() && !shelves.closed;
+        let mut shelves = self
+            .emptied
+            .wait_while(self.shelves(), waiting)
+            .expect("a panic ends the process");
+        if shelves.closed {
+            None
+        } else {
+            shelves.empty.pop()
+        }
+    }
+
+    /// Hands a batch over.
+    pub fn put_full(&self, batch: Batch) {
+        self.shelves().full.push_back(batch);
+        self.filled.notify_one();
+    }
+
+    /// A batch to free; waits for one, `None` once the queue is closed and nothing is left.
+    pub fn take_full(&self) -> Option<Batch> {
+        let waiting = |shelves: &mut Shelves| shelves.full.is_empty() && !shelves.closed;
+        self.filled
+            .wait_while(self.shelves(), waiting)
+            .expect("a panic ends the process")
+            .full
+            .pop_front()
+    }
+
+    /// Returns a vector whose blocks are freed.
+    pub fn put_empty(&self, batch: Batch) {
+        debug_assert!(batch.is_empty());
+        self.shelves().empty.push(batch);
+        self.emptied.notify_one();
+    }
+
+    /// Ends the production; what is queued can still be taken.
+    pub fn close(&self) {
+        self.shelves().closed = true;
+        self.filled.notify_all();
+        self.emptied.notify_all();
+    }
+}
+
+/// A place where other threads leave batches for one thread. Nobody waits: a giver finds room or doesn't.
+pub struct Mailbox(Mutex<Shelves>);
+
+impl Mailbox {
+    /// A mailbox with room for `batches` batches of `batch` blocks.
+    pub fn new(batches: usize, batch: usize) -> Self {
+        Self(Mutex::new(Shelves::with_empty(batches, batch)))
+    }
+
+    /// Leaves the batch and gets an empty vector in exchange; `false`, and nothing done, if there is no room.
+    pub fn give(&self, batch: &mut Batch) -> bool {
+        let mut shelves = self.0.lock().expect("a panic ends the process");
+        let Some(empty) = shelves.empty.pop() else {
+            return false;
+        };
+        shelves.full.push_back(std::mem::replace(batch, empty));
+        true
+    }
+
+    /// Takes a batch in exchange for an empty vector; `false`, and nothing done, if there is none.
+    pub fn take(&self, empty: &mut Batch) -> bool {
+        debug_assert!(empty.is_empty());
+        let mut shelves = self.0.lock().expect("a panic ends the process");
+        let Some(full) = shelves.full.pop_front() else {
+            return false;
+        };
+        shelves.empty.push(std::mem::replace(empty, full));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mailbox_is_bounded_and_loses_nothing() {
+        let mailbox = Mailbox::new(1, 2);
+        let mut batch = vec![Block::new(10), Block::new(20)];
+        assert!(mailbox.give(&mut batch) && batch.is_empty());
+        batch.push(Block::new(30));
+        assert!(!mailbox.give(&mut batch) && batch.len() == 1);
+        batch.clear();
+        assert!(mailbox.take(&mut batch));
+        assert_eq!(batch.iter().map(Block::size).sum::<usize>(), 30);
+        batch.clear();
+        assert!(!mailbox.take(&mut batch));
+    }
+
+    #[test]
+    fn a_closed_queue_gives_out_what_it_holds() {
+        let queue = BatchQueue::new(2, 1);
+        let mut batch = queue.take_empty().expect("two are there");
+        batch.push(Block::new(8));
+        queue.put_full(batch);
+        queue.close();
+        assert!(queue.take_empty().is_none());
+        assert_eq!(queue.take_full().map(|batch| batch.len()), Some(1));
+        assert!(queue.take_full().is_none());
+    }
+}

@@ -6,7 +6,22 @@ use crate::command::Hooks;
 use crate::harness::Outcome;
 use crate::options::Params;
 
+mod alloc_test;
+mod burst;
+mod cache;
+mod cold;
+mod glibc_simple;
+mod glibc_thread;
+mod ladder;
 mod larson;
+mod malloc_large;
+mod mleak;
+mod mstress;
+mod pipeline;
+mod rptest;
+mod sh6bench;
+mod sh8bench;
+mod xmalloc;
 
 /// What there is to know about a workload without running it.
 #[derive(Clone, Debug)]
@@ -52,7 +67,25 @@ pub trait Workload: Sync {
 /// Any number of threads that a person may reasonably ask for.
 pub const ANY_THREADS: RangeInclusive<usize> = 1..=1_024;
 
-static ALL: [&dyn Workload; 2] = [&larson::LARSON, &larson::LARSON_SMALL];
+static ALL: [&dyn Workload; 17] = [
+    &larson::LARSON,
+    &larson::LARSON_SMALL,
+    &sh6bench::Sh6bench,
+    &sh8bench::Sh8bench,
+    &xmalloc::Xmalloc,
+    &cache::CACHE_SCRATCH,
+    &cache::CACHE_THRASH,
+    &mstress::Mstress,
+    &rptest::Rptest,
+    &alloc_test::AllocTest,
+    &mleak::Mleak,
+    &glibc_simple::GlibcSimple,
+    &glibc_thread::GlibcThread,
+    &malloc_large::MallocLarge,
+    &burst::Burst,
+    &pipeline::Pipeline,
+    &cold::Cold,
+];
 
 /// All workloads, in the order in which they are listed and compared.
 pub fn all() -> &'static [&'static dyn Workload] {
