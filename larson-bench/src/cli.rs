@@ -1,5 +1,6 @@
 //! The command line, and how errors in it are answered.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -42,6 +43,8 @@ pub enum Command {
     Larson(LarsonArguments),
     /// Run one workload once
     Run(RunArguments),
+    /// Compare allocators, interleaved, and print tables
+    Compare(CompareArguments),
 }
 
 /// What `larson` and `run` share.
@@ -115,6 +118,50 @@ pub struct RunArguments {
     pub options: WorkloadOptions,
     #[command(flatten)]
     pub one: OneRun,
+}
+
+/// Arguments of `compare`.
+#[derive(Args, Debug, Clone)]
+#[command(
+    long_about = "Compares allocators: every workload under each of them in turn, several times over.\n\nRunners that \
+                  are missing are built first, outside the measured time; an allocator that can't be built here is \
+                  left out by name. Run nothing else meanwhile.",
+    after_help = "Examples:
+  larson-bench compare --quick
+  larson-bench compare --all --runs 5 --json all.json
+  larson-bench compare --workloads larson,burst --allocators millpond,mimalloc,preload:/usr/lib/libtcmalloc.so.4"
+)]
+pub struct CompareArguments {
+    /// The demonstration: a representative subset in under three minutes
+    #[arg(long, conflicts_with = "all")]
+    pub quick: bool,
+    /// All workloads under all allocators, larson also with 4 threads
+    #[arg(long)]
+    pub all: bool,
+    /// Only these workloads
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub workloads: Vec<String>,
+    /// Only these allocators; preload:FILE is one
+    #[arg(long, value_name = "X,Y", value_delimiter = ',')]
+    pub allocators: Vec<String>,
+    /// Threads, for every workload that can have as many
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Runs of each [default: 3]
+    #[arg(long, value_name = "R")]
+    pub runs: Option<usize>,
+    /// Length of each run in seconds [default: the workload's own; 0.8 with --quick]
+    #[arg(long, value_name = "S")]
+    pub seconds: Option<f64>,
+    /// burst: seconds to idle after freeing
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
+    pub idle_seconds: f64,
+    /// Set an option of Millpond in its runs (may be repeated)
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub millpond_option: Vec<String>,
+    /// Write all runs, summary and means to a file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
 }
 
 /// Answers what clap has to say: help and version in full, an error in one sentence with status 2.

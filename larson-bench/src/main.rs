@@ -6,6 +6,7 @@
 mod allocators;
 mod child;
 mod cli;
+mod compare;
 mod list;
 mod runners;
 mod single;
@@ -46,5 +47,6 @@ fn run(command: &Command) -> Result<(), Failure> {
         }
         Command::Larson(arguments) => single::larson(arguments),
         Command::Run(arguments) => single::run(arguments),
+        Command::Compare(arguments) => compare::compare(arguments),
     }
 }

@@ -11,13 +11,12 @@ use crate::block::Block;
 /// Blocks that travel together.
 pub type Batch = Vec<Block>;
 
-/// The vectors of a queue; each is in one of the two lists or with a thread.
+/// The vectors of a queue or mailbox; each is in one of the two lists or with a thread.
 #[derive(Default)]
 struct Shelves {
     /// Oldest first: what was made first is freed first.
     full: VecDeque<Batch>,
     empty: Vec<Batch>,
-    closed: bool,
 }
 
 impl Shelves {
@@ -26,59 +25,72 @@ impl Shelves {
         Self {
             full: VecDeque::with_capacity(batches),
             empty,
-            closed: false,
         }
     }
 }
 
 /// A bounded queue that makes its users wait.
 pub struct BatchQueue {
-    shelves: Mutex<Shelves>,
+    state: Mutex<QueueState>,
     filled: Condvar,
     emptied: Condvar,
 }
 
+struct QueueState {
+    shelves: Shelves,
+    /// Producers that may still hand something over.
+    producers: usize,
+    closed: bool,
+}
+
 impl BatchQueue {
-    /// A queue of `batches` vectors for `batch` blocks each.
-    pub fn new(batches: usize, batch: usize) -> Self {
-        let shelves = Mutex::new(Shelves::with_empty(batches, batch));
-        Self {
+    /// A queue of `batches` vectors for `batch` blocks each, filled by `producers` threads.
+    pub fn new(batches: usize, batch: usize, producers: usize) -> Self {
+        let shelves = Shelves::with_empty(batches, batch);
+        let state = Mutex::new(QueueState {
             shelves,
+            producers,
+            closed: false,
+        });
+        Self {
+            state,
             filled: Condvar::new(),
             emptied: Condvar::new(),
         }
     }
 
-    fn shelves(&self) -> MutexGuard<'_, Shelves> {
-        self.shelves.lock().expect("a panic ends the process")
+    fn state(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().expect("a panic ends the process")
     }
 
     /// A vector to fill; waits for one, `None` once the queue is closed.
     pub fn take_empty(&self) -> Option<Batch> {
-        let waiting = |shelves: &mut Shelves| shelves.empty.is_empty() && !shelves.closed;
-        let mut shelves = self
+        let waiting = |state: &mut QueueState| state.shelves.empty.is_empty() && !state.closed;
+        let mut state = self
             .emptied
-            .wait_while(self.shelves(), waiting)
+            .wait_while(self.state(), waiting)
             .expect("a panic ends the process");
-        if shelves.closed {
+        if state.closed {
             None
         } else {
-            shelves.empty.pop()
+            state.shelves.empty.pop()
         }
     }
 
     /// Hands a batch over.
     pub fn put_full(&self, batch: Batch) {
-        self.shelves().full.push_back(batch);
+        self.state().shelves.full.push_back(batch);
         self.filled.notify_one();
     }
 
-    /// A batch to free; waits for one, `None` once the queue is closed and nothing is left.
+    /// A batch to free; waits for one, `None` once every producer has left and nothing is left.
     pub fn take_full(&self) -> Option<Batch> {
-        let waiting = |shelves: &mut Shelves| shelves.full.is_empty() && !shelves.closed;
+        // A closed queue is no reason to go: a producer may have a batch in its hands.
+        let waiting = |state: &mut QueueState| state.shelves.full.is_empty() && state.producers > 0;
         self.filled
-            .wait_while(self.shelves(), waiting)
+            .wait_while(self.state(), waiting)
             .expect("a panic ends the process")
+            .shelves
             .full
             .pop_front()
     }
@@ -86,15 +98,20 @@ impl BatchQueue {
     /// Returns a vector whose blocks are freed.
     pub fn put_empty(&self, batch: Batch) {
         debug_assert!(batch.is_empty());
-        self.shelves().empty.push(batch);
+        self.state().shelves.empty.push(batch);
         self.emptied.notify_one();
     }
 
-    /// Ends the production; what is queued can still be taken.
+    /// Wakes the producers and gives them nothing more to fill.
     pub fn close(&self) {
-        self.shelves().closed = true;
-        self.filled.notify_all();
+        self.state().closed = true;
         self.emptied.notify_all();
+    }
+
+    /// A producer hands nothing over any more.
+    pub fn producer_leaves(&self) {
+        self.state().producers -= 1;
+        self.filled.notify_all();
     }
 }
 
@@ -149,12 +166,13 @@ mod tests {
 
     #[test]
     fn a_closed_queue_gives_out_what_it_holds() {
-        let queue = BatchQueue::new(2, 1);
+        let queue = BatchQueue::new(2, 1, 1);
         let mut batch = queue.take_empty().expect("two are there");
         batch.push(Block::new(8));
-        queue.put_full(batch);
         queue.close();
         assert!(queue.take_empty().is_none());
+        queue.put_full(batch);
+        queue.producer_leaves();
         assert_eq!(queue.take_full().map(|batch| batch.len()), Some(1));
         assert!(queue.take_full().is_none());
     }

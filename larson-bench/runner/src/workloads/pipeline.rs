@@ -44,7 +44,11 @@ impl Workload for Pipeline {
 
     fn run(&self, params: &Params, _hooks: &Hooks) -> Outcome {
         // All vectors together hold what may be in flight, those in the threads' hands included.
-        let queue = BatchQueue::new(params.blocks / params.batch, params.batch);
+        let queue = BatchQueue::new(
+            params.blocks / params.batch,
+            params.batch,
+            params.threads - 1,
+        );
         let live = Live::default();
         let prepare =
             |number| (number + 1 < params.threads).then(|| random_for(params.seed, number));
@@ -110,6 +114,7 @@ fn produce(
         live.add(&batch);
         queue.put_full(batch);
     }
+    queue.producer_leaves();
     0
 }
 

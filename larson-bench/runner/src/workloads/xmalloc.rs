@@ -36,8 +36,8 @@ impl Workload for Xmalloc {
     }
 
     fn run(&self, params: &Params, _hooks: &Hooks) -> Outcome {
-        let queue = BatchQueue::new(BATCHES_PER_THREAD * params.threads, params.batch);
         let producers = params.threads / 2;
+        let queue = BatchQueue::new(BATCHES_PER_THREAD * params.threads, params.batch, producers);
         let prepare = |number| match number < producers {
             true => Role::Allocate(SizeRange::of(params), random_for(params.seed, number)),
             false => Role::Free,
@@ -76,6 +76,7 @@ fn allocate(
         batch.extend((0..count).map(|_| Block::new(sizes.pick(random))));
         queue.put_full(batch);
     }
+    queue.producer_leaves();
     0
 }
 
