@@ -1,44 +1,150 @@
-//! Millpond (skeleton).
-use std::alloc::{GlobalAlloc, Layout, System};
+//! Millpond is a multithreaded, general-purpose memory allocator. Each thread has pages of its own, one per size
+//! class, and allocates and frees in them without a lock or an atomic read-modify-write; what other threads free
+//! into its pages is drained back before any new page is taken.
+//!
+//! ```
+//! use millpond::Millpond;
+//!
+//! #[global_allocator]
+//! static GLOBAL: Millpond = Millpond;
+//!
+//! let numbers: Vec<u64> = (0..1000).collect();
+//! assert_eq!(numbers.iter().sum::<u64>(), 499_500);
+//! ```
+//!
+//! # The life of a block
+//!
+//! - **Allocate** (`thread_heap/alloc.rs`): the thread's heap, the bin of the size class (`size_class.rs`), the head
+//!   of the bin's list.
+//! - **Free locally** (`thread_heap/free.rs`): a block of the bin's current page goes back onto the bin's list; one of
+//!   another page of the thread, found through the registry (`arena/registry.rs`), onto that page's local list.
+//! - **Free remotely** (`page/shared_line.rs`): one compare-and-swap pushes the block onto its page's remote list
+//!   (`free_list/remote.rs`); the first one since the last drain announces the page on its owner's news stack
+//!   (`thread_heap/news.rs`).
+//! - **Refill** (`thread_heap/refill.rs`): an empty bin takes its page's local list, drains its remote list, settles
+//!   the news (`thread_heap/settle.rs`), takes a partly used page, carves, takes a warm page, adopts a page of a heap
+//!   without a thread (`thread_heap/idle.rs`), and only then claims a fresh page (`arena/mod.rs`).
+//! - **Exit** (`thread_heap/exit.rs`): the heap is flushed and left, with all its pages, to whoever frees into it or
+//!   starts next.
+//! - **Purge** (`arena/reserve.rs`): free slices beyond the reserve go back to the system in the call that frees them.
+//!
+//! Larger blocks have pages or mappings of their own (`large.rs`).
+//!
+//! # Limits
+//!
+//! Linux on x86-64 and AArch64. Elsewhere, and under Miri, [`PASSES_THROUGH`] is true and every call goes to
+//! [`std::alloc::System`]. At most 65,536 threads hold a heap at a time.
 
+#[cfg(native)]
+mod abort;
+#[cfg(any(native, loom))]
+mod arena;
+#[cfg(native)]
+mod background;
+#[cfg_attr(not(native), allow(dead_code))]
+mod config;
+#[cfg(any(native, loom))]
+mod free_list;
+#[cfg(native)]
+mod global_alloc;
+#[cfg(native)]
+mod large;
+#[cfg(native)]
+mod os;
+#[cfg(any(native, loom))]
+mod page;
+#[cfg(not(native))]
+mod pass_through;
+#[cfg_attr(not(native), allow(dead_code))]
+mod size_class;
 mod stats;
-pub use stats::{Stats, stats};
+#[cfg(any(native, loom))]
+mod sync;
+#[cfg(any(native, loom))]
+mod thread_heap;
+#[cfg_attr(not(native), allow(dead_code))]
+mod units;
 
-/// The allocator; set it as `#[global_allocator]`.
+pub use config::{OptionError, OptionInfo, OptionKind};
+pub use stats::Stats;
+
+use std::ptr::NonNull;
+
+#[cfg(native)]
+use thread_heap::collect as imp;
+#[cfg(not(native))]
+use pass_through as imp;
+
+/// The allocator. It has no state of its own: all values of this type are the same allocator.
+///
+/// `alloc` and `dealloc` cost about a dozen instructions each where the block's page is the thread's current one; both
+/// are lock-free otherwise. `alloc` returns null when the system has no memory left. Sizes of zero are allowed.
+/// Freeing a pointer that isn't a live block of this allocator ends the process with one line on standard error,
+/// wherever that is noticed.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Millpond;
 
-// SAFETY: passes everything through to the system allocator.
-unsafe impl GlobalAlloc for Millpond {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's contract is passed on.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's contract is passed on.
-        unsafe { System.dealloc(ptr, layout) }
-    }
+/// True where every call is passed through to [`std::alloc::System`]: on platforms without an OS layer of ours, and
+/// under Miri.
+pub const PASSES_THROUGH: bool = cfg!(not(native));
+
+/// Gives back to the system what is free, as far as the calling thread can reach it: its own heap, heaps without a
+/// thread, and the reserve of free memory (all of it with `force`, otherwise what has not been needed for the purge
+/// delay). Blocks freed to other live threads are theirs to collect.
+///
+/// Cost: proportional to the pages of the heaps looked at. Thread-safe; never waits for another thread.
+pub fn collect(force: bool) {
+    imp::collect(force);
 }
 
-/// Gives unused memory back to the system; see the crate documentation.
-pub fn collect(_force: bool) {}
+/// The counters, summed over all heaps. Cheap, but not free: proportional to the number of heaps ever held at a time.
+pub fn stats() -> Stats {
+    imp::stats()
+}
 
-/// Sets an option by name.
+/// The bytes that the block at `ptr` can hold: its class's size, or its slices'.
+///
+/// # Safety
+/// `ptr` is a live block of this allocator. What isn't ends the process with one line on standard error where that is
+/// noticed.
+pub unsafe fn usable_size(ptr: NonNull<u8>) -> usize {
+    #[cfg(native)]
+    return global_alloc::usable_size(ptr);
+    #[cfg(not(native))]
+    return pass_through::usable_size(ptr);
+}
+
+/// Sets an option by its name in [`options`]; takes effect at once.
+///
+/// ```
+/// millpond::set_option("purge_delay_ms", "200")?;
+/// assert_eq!(millpond::set_option("purge", "1"), Err(millpond::OptionError::Unknown));
+/// # Ok::<(), millpond::OptionError>(())
+/// ```
 ///
 /// # Errors
-/// When the name is unknown or the value malformed.
-pub fn set_option(_name: &str, _value: &str) -> Result<(), OptionError> {
+/// When no option has the name, or the value isn't one that it takes; nothing is changed then.
+pub fn set_option(name: &str, value: &str) -> Result<(), OptionError> {
+    config::set_option(name, value)?;
+    #[cfg(native)]
+    background::ensure();
     Ok(())
 }
 
-/// Why an option could not be set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OptionError {
-    /// No option has this name.
-    Unknown,
+/// All options with their defaults and present values.
+///
+/// ```
+/// for option in millpond::options() {
+///     println!("{:20} {:8} {}", option.name, option.value, option.help);
+/// }
+/// ```
+pub fn options() -> impl Iterator<Item = OptionInfo> {
+    config::options()
 }
-impl std::fmt::Display for OptionError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("unknown option")
-    }
+
+/// Switches of debug builds for tests of the allocator itself.
+#[cfg(all(native, debug_assertions))]
+#[doc(hidden)]
+pub mod testing {
+    pub use crate::thread_heap::check::skip_refill_step;
 }
-impl std::error::Error for OptionError {}

@@ -1,0 +1,371 @@
+//! Arenas: large reservations carved into slices.
+//!
+//! An arena is one over-mapped reservation, fenced off until it is used: memory becomes accessible from the bottom up
+//! in steps, so that `mlockall` and strict accounting meet what is used and not what is reserved. A bitmap says which
+//! slices are claimed, a second one which hold old contents; a claimed run without old contents reads as zero.
+
+pub mod bitmap;
+#[cfg(native)]
+pub mod meta;
+pub mod registry;
+#[cfg(native)]
+pub mod reserve;
+
+#[cfg(native)]
+pub use native::*;
+
+#[cfg(native)]
+mod native {
+    use super::bitmap::SliceBitmap;
+    use super::{meta, registry, reserve};
+    use crate::os::{self, Reservation};
+    use crate::units::{KIB, MIB, SLICE_SIZE, SliceCount, SliceIndex};
+    use std::ptr::{self, NonNull};
+    use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+    /// The largest block that lives in an arena; a larger one gets a mapping of its own.
+    pub const MAX_ARENA_BLOCK: usize = 32 * MIB;
+    /// The sizes of reservations tried, largest first, before the exact need.
+    const STEPS: [usize; 5] = [64 << 30, 1 << 30, 64 * MIB, 8 * MIB, MIB];
+    /// Arenas start on a multiple of the largest page, so that no page spans two arrays of the registry.
+    const ARENA_ALIGN: usize = MIB;
+    /// How much is made accessible at once.
+    const COMMIT_STEP: usize = 16 * MIB;
+    const MAX_ARENAS: usize = 4096;
+    /// Powers of two whose lowest possible position is remembered.
+    const HINTS: usize = 5;
+
+    struct Arena {
+        /// Kept so that the raw base would be what gets unmapped; arenas live as long as the process.
+        _reservation: Reservation,
+        base: NonNull<u8>,
+        slices: usize,
+        claimed: &'static [AtomicU64],
+        dirty: &'static [AtomicU64],
+        /// Slices below this index are accessible.
+        committed: AtomicU32,
+        /// For runs of 1, 2, 4, 8 and 16 slices: no free run lies below, as far as is known.
+        lowest: [AtomicU32; HINTS],
+    }
+
+    // SAFETY: all that changes is atomic, and the base is an address.
+    unsafe impl Sync for Arena {}
+
+    static ARENAS: [AtomicPtr<Arena>; MAX_ARENAS] =
+        [const { AtomicPtr::new(ptr::null_mut()) }; MAX_ARENAS];
+    /// The step of `STEPS` to start with: those the system refused are not tried again. 255: not probed yet.
+    static FIRST_STEP: AtomicU8 = AtomicU8::new(u8::MAX);
+    static RESERVED_BYTES: AtomicUsize = AtomicUsize::new(0);
+    static COMMITTED_BYTES: AtomicUsize = AtomicUsize::new(0);
+    static MISALIGNED: AtomicU64 = AtomicU64::new(0);
+
+    /// A claimed run of slices.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Run {
+        /// The first byte.
+        pub start: NonNull<u8>,
+        /// The arena's number.
+        pub arena: u32,
+        /// All of it reads as zero.
+        pub clean: bool,
+    }
+
+    fn arena(number: usize) -> Option<&'static Arena> {
+        // Acquire pairs with the Release that published the arena.
+        let arena = ARENAS.get(number)?.load(Ordering::Acquire);
+        // SAFETY: published arenas live for ever.
+        unsafe { arena.as_ref() }
+    }
+
+    fn arenas() -> impl Iterator<Item = (usize, &'static Arena)> {
+        (0..MAX_ARENAS).map_while(|number| Some((number, arena(number)?)))
+    }
+
+    impl Arena {
+        fn claimed(&self) -> SliceBitmap<'static> {
+            SliceBitmap::new(self.claimed, self.slices)
+        }
+
+        fn dirty(&self) -> SliceBitmap<'static> {
+            SliceBitmap::new(self.dirty, self.slices)
+        }
+
+        fn at(&self, index: SliceIndex) -> NonNull<u8> {
+            // SAFETY: the index lies in the arena's reservation.
+            unsafe { self.base.add(SliceCount(index.0).bytes()) }
+        }
+
+        fn index_of(&self, start: NonNull<u8>) -> SliceIndex {
+            SliceIndex(((start.addr().get() - self.base.addr().get()) / SLICE_SIZE) as u32)
+        }
+
+        /// The hint for runs of this size, if there is one.
+        fn hint(&self, count: SliceCount) -> Option<&AtomicU32> {
+            if count.0.is_power_of_two() { self.lowest.get(count.0.trailing_zeros() as usize) } else { None }
+        }
+
+        /// Makes the run accessible; false when the system refuses.
+        fn commit(&self, index: SliceIndex, count: SliceCount) -> bool {
+            let end = index.0 + count.0;
+            // Acquire pairs with the Release below: the memory is accessible.
+            let committed = self.committed.load(Ordering::Acquire);
+            if end <= committed {
+                return true;
+            }
+            let step = (COMMIT_STEP / SLICE_SIZE) as u32;
+            let target = end.next_multiple_of(step).min(self.slices as u32);
+            let bytes = SliceCount(target - committed).bytes();
+            // Racing commits overlap, which does no harm: none of them takes access away.
+            // SAFETY: the range lies in the reservation.
+            if !unsafe { os::commit(self.at(SliceIndex(committed)), bytes) } {
+                return false;
+            }
+            let before = self.committed.fetch_max(target, Ordering::Release);
+            if target > before {
+                let added = SliceCount(target - before).bytes();
+                COMMITTED_BYTES.fetch_add(added, Ordering::Relaxed);
+            }
+            true
+        }
+
+        fn claim(&self, number: usize, count: SliceCount, align: u32) -> Option<Run> {
+            let bias = self.base.addr().get() / SLICE_SIZE;
+            let hint = if align <= count.0 { self.hint(count) } else { None };
+            // Relaxed: a hint may be out of date.
+            let from = hint.map_or(0, |hint| hint.load(Ordering::Relaxed));
+            let index = self.claimed().claim(SliceIndex(from), count, align, bias)?;
+            if let Some(hint) = hint {
+                // A release that lowers the hint meanwhile wins; one that came before and lies between the two
+                // is found when a later release lowers the hint, or before an arena is added.
+                let _ = hint.compare_exchange(from, index.0, Ordering::Relaxed, Ordering::Relaxed);
+            }
+            if !self.commit(index, count) {
+                self.claimed().release(index, count);
+                return None;
+            }
+            let old = self.dirty().count(index, count);
+            reserve::claimed(count, old);
+            let start = self.at(index);
+            if start.addr().get() % SLICE_SIZE != 0 {
+                MISALIGNED.fetch_add(1, Ordering::Relaxed);
+            }
+            Some(Run { start, arena: number as u32, clean: old.0 == 0 })
+        }
+
+        fn lower_hints(&self, index: SliceIndex) {
+            for hint in &self.lowest {
+                // A plain test first: in the steady state the hint lies below already.
+                if hint.load(Ordering::Relaxed) > index.0 {
+                    hint.fetch_min(index.0, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    /// Claims `count` slices starting at a multiple of `align` slices, both powers of two or the alignment 1.
+    /// `None` when the system has no more address space or memory. Lock-free.
+    pub fn claim(count: SliceCount, align: u32) -> Option<Run> {
+        loop {
+            if let Some(run) = arenas().find_map(|(number, arena)| arena.claim(number, count, align)) {
+                return Some(run);
+            }
+            for (_, arena) in arenas() {
+                arena.lower_hints(SliceIndex(0));
+            }
+            let whole = arenas().find_map(|(number, arena)| arena.claim(number, count, align));
+            if whole.is_some() {
+                return whole;
+            }
+            if !add_arena(count, align) {
+                return None;
+            }
+        }
+    }
+
+    /// Extends a claimed run of `count` slices by the `more` that follow it; whether the added part reads as zero.
+    pub fn extend(start: NonNull<u8>, number: u32, count: SliceCount, more: SliceCount) -> Option<bool> {
+        let arena = arena(number as usize)?;
+        let next = SliceIndex(arena.index_of(start).0 + count.0);
+        if !arena.claimed().claim_at(next, more) {
+            return None;
+        }
+        if !arena.commit(next, more) {
+            arena.claimed().release(next, more);
+            return None;
+        }
+        let old = arena.dirty().count(next, more);
+        reserve::claimed(more, old);
+        Some(old.0 == 0)
+    }
+
+    /// Frees claimed slices, of which the first `touched` may have been written to. What is then beyond the reserve
+    /// is given back to the system before this returns.
+    pub fn release(start: NonNull<u8>, number: u32, count: SliceCount, touched: SliceCount) {
+        let Some(arena) = arena(number as usize) else { return };
+        let index = arena.index_of(start);
+        if touched.0 > 0 {
+            arena.dirty().set(index, touched);
+        }
+        let old = arena.dirty().count(index, count);
+        // Counted before the slices can be claimed again, or the reserve could go below zero.
+        reserve::released(count, old);
+        arena.claimed().release(index, count);
+        arena.lower_hints(index);
+        reserve::trim();
+    }
+
+    /// Gives free slices with old contents back to the system, highest first, in merged runs, until `bytes` are
+    /// given back or none is left. The bytes given back.
+    pub fn purge(bytes: usize) -> usize {
+        let mut given = 0;
+        let last = arenas().count();
+        for (_, arena) in (0..last).rev().filter_map(|number| Some((number, arena(number)?))) {
+            let mut below = SliceIndex(arena.slices as u32);
+            while given < bytes {
+                let (claimed, dirty) = (arena.claimed(), arena.dirty());
+                let Some((first, run)) = dirty.last_run_without(&claimed, below) else { break };
+                below = first;
+                // The highest part of the run, no more than is wanted.
+                let wanted = (bytes - given).div_ceil(SLICE_SIZE).min(run.0 as usize) as u32;
+                let first = SliceIndex(first.0 + run.0 - wanted);
+                let run = SliceCount(wanted);
+                below = below.max(first);
+                // Claimed, so that nobody takes the slices while their contents go.
+                if !claimed.claim_at(first, run) {
+                    below = SliceIndex(first.0.min(below.0));
+                    continue;
+                }
+                let old = dirty.count(first, run);
+                // SAFETY: the slices are claimed by this thread and free, so their contents matter to nobody.
+                unsafe { os::discard(arena.at(first), run.bytes()) };
+                dirty.clear(first, run);
+                reserve::purged(old);
+                claimed.release(first, run);
+                given += old.bytes();
+            }
+        }
+        given
+    }
+
+    fn add_arena(count: SliceCount, align: u32) -> bool {
+        let need = count.bytes() + if align > 16 { SliceCount(align).bytes() } else { 0 };
+        let mut step = FIRST_STEP.load(Ordering::Relaxed);
+        if step == u8::MAX {
+            // Where new mappings are locked and populated, only what is needed may be reserved.
+            step = if os::populates_mappings() { STEPS.len() as u8 } else { 0 };
+            FIRST_STEP.store(step, Ordering::Relaxed);
+        }
+        for step in step..=STEPS.len() as u8 {
+            let bytes = match STEPS.get(step as usize) {
+                Some(&bytes) if bytes < need => continue,
+                Some(&bytes) => bytes,
+                None => need.next_multiple_of(SLICE_SIZE),
+            };
+            if let Some(added) = try_add(bytes, step as usize >= STEPS.len()) {
+                return added;
+            }
+            // A refusal of the large sizes is for good; the small ones may fit again after something was freed.
+            if step < 2 {
+                FIRST_STEP.fetch_max(step + 1, Ordering::Relaxed);
+            }
+        }
+        false
+    }
+
+    /// `None`: the system refused. Otherwise whether there is a new arena to try.
+    fn try_add(bytes: usize, exact: bool) -> Option<bool> {
+        let reservation = os::reserve(bytes, ARENA_ALIGN, c"millpond arena")?;
+        let slices = bytes / SLICE_SIZE;
+        if !registry::cover(reservation.base(), bytes) {
+            return None;
+        }
+        let words = SliceBitmap::words_for(slices);
+        let record = meta::allocate(size_of::<Arena>())?.cast::<Arena>();
+        let bitmap = || {
+            let memory = meta::allocate(words * size_of::<AtomicU64>())?.cast::<AtomicU64>();
+            // SAFETY: fresh zeroed memory for `words` words, never unmapped.
+            Some(unsafe { std::slice::from_raw_parts(memory.as_ptr(), words) })
+        };
+        let (claimed, dirty) = (bitmap()?, bitmap()?);
+        // SAFETY: nothing uses the new reservation yet. An exact one is used at once, so it isn't fenced.
+        let fenced = !exact && unsafe { os::fence(reservation.base(), bytes) };
+        let committed = if fenced { 0 } else { slices as u32 };
+        let mapped = reservation.mapped_bytes();
+        let arena = Arena {
+            base: reservation.base(),
+            _reservation: reservation,
+            slices,
+            claimed,
+            dirty,
+            committed: AtomicU32::new(committed),
+            lowest: [const { AtomicU32::new(0) }; HINTS],
+        };
+        // SAFETY: fresh memory of the right size and alignment.
+        unsafe { record.write(arena) };
+        for entry in &ARENAS {
+            // Release publishes the record.
+            if entry
+                .compare_exchange(ptr::null_mut(), record.as_ptr(), Ordering::Release, Ordering::Relaxed)
+                .is_ok()
+            {
+                RESERVED_BYTES.fetch_add(mapped, Ordering::Relaxed);
+                COMMITTED_BYTES.fetch_add(SliceCount(committed).bytes(), Ordering::Relaxed);
+                return Some(true);
+            }
+        }
+        // The table is full.
+        // SAFETY: the record was published to nobody.
+        drop(unsafe { record.read() });
+        Some(false)
+    }
+
+    /// The sums over all arenas.
+    pub struct Totals {
+        /// Address space taken.
+        pub reserved: usize,
+        /// Bytes made accessible.
+        pub committed: usize,
+        /// How many arenas there are.
+        pub arenas: usize,
+        /// Claims that didn't start on a slice boundary: always 0.
+        pub misaligned: u64,
+    }
+
+    /// The sums over all arenas right now.
+    pub fn totals() -> Totals {
+        // Relaxed: statistics.
+        Totals {
+            reserved: RESERVED_BYTES.load(Ordering::Relaxed),
+            committed: COMMITTED_BYTES.load(Ordering::Relaxed),
+            arenas: arenas().count(),
+            misaligned: MISALIGNED.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Counts a mapping of its own in or out of the totals.
+    pub fn count_mapping(bytes: usize, added: bool) {
+        for total in [&RESERVED_BYTES, &COMMITTED_BYTES] {
+            // Relaxed: statistics.
+            if added { total.fetch_add(bytes, Ordering::Relaxed) } else { total.fetch_sub(bytes, Ordering::Relaxed) };
+        }
+    }
+
+    /// The first bytes of all claimed slices, for debug walks and the repair after `fork`: proportional to the memory
+    /// in use.
+    pub fn each_claimed_slice(mut visit: impl FnMut(NonNull<u8>)) {
+        for (_, arena) in arenas() {
+            for (word, bits) in arena.claimed.iter().enumerate() {
+                // Relaxed: the visitor looks at its own pages only, which it claimed itself.
+                let mut bits = bits.load(Ordering::Relaxed);
+                while bits != 0 {
+                    let slice = word * 64 + bits.trailing_zeros() as usize;
+                    visit(arena.at(SliceIndex(slice as u32)));
+                    bits &= bits - 1;
+                }
+            }
+        }
+    }
+
+    static_assertions::const_assert!(MAX_ARENA_BLOCK <= 64 * MIB && COMMIT_STEP % SLICE_SIZE == 0);
+    static_assertions::const_assert!(ARENA_ALIGN >= 16 * SLICE_SIZE && SLICE_SIZE >= 64 * KIB);
+}

@@ -1,0 +1,180 @@
+//! The reserve: free slices whose old contents are still resident, kept so that a loop which frees and reallocates
+//! doesn't fault its memory in again.
+//!
+//! - The bound is 5% of the recent peak of claimed memory, between 8 and 32 MiB. Beyond it, memory is given back in
+//!   the call that releases it, so that it is back although nobody calls us afterwards.
+//! - A program that shows within a window that it wanted the purged memory back (it claims fresh slices just after a
+//!   purge) earns a bonus on top, of at most a quarter of the peak, which halves in every window without need.
+//! - What nobody claimed from the reserve for a whole window (the purge delay) is given back at the window's end, by
+//!   whichever slow path comes by, the background thread, or `collect`.
+//!
+//! Everything here is an estimate kept in relaxed atomics: a lost update costs a little memory or time, nothing else.
+
+use crate::config;
+use crate::os;
+use crate::units::{MIB, SLICE_SIZE, SliceCount};
+use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+const FLOOR: usize = 8 * MIB;
+const CEILING: usize = 32 * MIB;
+/// The bonus is at most the peak divided by this.
+const BONUS_SHARE: usize = 4;
+
+/// All on one line of their own: written at page granularity by any thread.
+#[repr(C, align(128))]
+struct Reserve {
+    /// Bytes of claimed slices.
+    claimed: AtomicUsize,
+    /// Bytes of free slices with old contents.
+    held: AtomicUsize,
+    /// Bytes in pages that were freed remotely as a whole and that their owner has not taken back yet.
+    pinned: AtomicIsize,
+    /// Highest `claimed`, decaying by an eighth a window.
+    peak: AtomicUsize,
+    /// Extra allowance earned by claims that regretted a purge.
+    bonus: AtomicUsize,
+    /// Bytes purged in this window that no claim has asked for again.
+    regrettable: AtomicUsize,
+    /// The lowest `held` of this window: what nobody needed.
+    lowest: AtomicUsize,
+    /// When this window started, in milliseconds.
+    window: AtomicU64,
+    purged: AtomicU64,
+}
+
+static RESERVE: Reserve = Reserve {
+    claimed: AtomicUsize::new(0),
+    held: AtomicUsize::new(0),
+    pinned: AtomicIsize::new(0),
+    peak: AtomicUsize::new(0),
+    bonus: AtomicUsize::new(0),
+    regrettable: AtomicUsize::new(0),
+    lowest: AtomicUsize::new(0),
+    window: AtomicU64::new(0),
+    purged: AtomicU64::new(0),
+};
+
+fn subtract(from: &AtomicUsize, bytes: usize) -> usize {
+    let _ = from.fetch_update(Relaxed, Relaxed, |value| Some(value.saturating_sub(bytes)));
+    from.load(Relaxed)
+}
+
+fn limit() -> usize {
+    let peak = RESERVE.peak.load(Relaxed);
+    (peak / 20).clamp(FLOOR, CEILING) + RESERVE.bonus.load(Relaxed)
+}
+
+/// Slices were claimed, `old` of them with old contents.
+pub fn claimed(count: SliceCount, old: SliceCount) {
+    let now = RESERVE.claimed.fetch_add(count.bytes(), Relaxed) + count.bytes();
+    if now > RESERVE.peak.load(Relaxed) {
+        RESERVE.peak.fetch_max(now, Relaxed);
+    }
+    if old.0 > 0 {
+        let held = RESERVE.held.fetch_sub(old.bytes(), Relaxed) - old.bytes();
+        if held < RESERVE.lowest.load(Relaxed) {
+            RESERVE.lowest.fetch_min(held, Relaxed);
+        }
+    }
+    let fresh = count.bytes() - old.bytes();
+    let regrettable = RESERVE.regrettable.load(Relaxed);
+    if fresh > 0 && regrettable > 0 {
+        let regret = fresh.min(regrettable);
+        subtract(&RESERVE.regrettable, regret);
+        let most = RESERVE.peak.load(Relaxed) / BONUS_SHARE;
+        let bonus = RESERVE.bonus.load(Relaxed);
+        RESERVE.bonus.store((bonus + regret).min(most), Relaxed);
+    }
+}
+
+/// Slices are about to be released, `old` of them with old contents.
+pub fn released(count: SliceCount, old: SliceCount) {
+    RESERVE.claimed.fetch_sub(count.bytes(), Relaxed);
+    if old.0 > 0 {
+        RESERVE.held.fetch_add(old.bytes(), Relaxed);
+    }
+}
+
+/// Slices that the caller holds were given back to the system.
+pub fn purged(old: SliceCount) {
+    RESERVE.held.fetch_sub(old.bytes(), Relaxed);
+    note_purged(old.bytes());
+}
+
+fn note_purged(bytes: usize) {
+    RESERVE.regrettable.fetch_add(bytes, Relaxed);
+    RESERVE.purged.fetch_add(bytes as u64, Relaxed);
+}
+
+/// Purges what is beyond the bound, and what the window that ended didn't need.
+pub fn trim() {
+    tick();
+    let held = RESERVE.held.load(Relaxed);
+    let limit = limit();
+    if held > limit {
+        // An eighth below the bound, so that the next release doesn't purge again at once.
+        super::purge(held - limit + limit / 8);
+    }
+}
+
+/// Ends the window if its time is over: from slow paths and the background thread.
+pub fn tick() {
+    let now = os::now_ms();
+    let started = RESERVE.window.load(Relaxed);
+    if now.wrapping_sub(started) < config::purge_delay_ms() {
+        return;
+    }
+    if RESERVE.window.compare_exchange(started, now, Relaxed, Relaxed).is_err() {
+        return;
+    }
+    let unused = RESERVE.lowest.load(Relaxed);
+    if unused > 0 {
+        super::purge(unused);
+        RESERVE.bonus.store(RESERVE.bonus.load(Relaxed) / 2, Relaxed);
+    }
+    RESERVE.regrettable.store(0, Relaxed);
+    RESERVE.lowest.store(RESERVE.held.load(Relaxed), Relaxed);
+    let peak = RESERVE.peak.load(Relaxed);
+    RESERVE.peak.store((peak - peak / 8).max(RESERVE.claimed.load(Relaxed)), Relaxed);
+}
+
+/// Purges the whole reserve.
+pub fn purge_all() {
+    super::purge(usize::MAX);
+    RESERVE.bonus.store(0, Relaxed);
+}
+
+/// Whether a page of `bytes` that was freed remotely as a whole is to be discarded by its last freer; if not, it is
+/// counted among the pinned until [`unpin`].
+pub fn over_with(bytes: usize) -> bool {
+    let pinned = RESERVE.pinned.load(Relaxed).max(0) as usize;
+    pinned + RESERVE.held.load(Relaxed) + bytes > limit()
+}
+
+/// A wholly freed page waits for its owner with its contents.
+pub fn pin(bytes: usize) {
+    // Signed, since the owner may be quicker to unpin.
+    RESERVE.pinned.fetch_add(bytes as isize, Relaxed);
+}
+
+/// The owner took a pinned page back.
+pub fn unpin(bytes: usize) {
+    RESERVE.pinned.fetch_sub(bytes as isize, Relaxed);
+}
+
+/// Contents were discarded outside the arenas' bookkeeping.
+pub fn count_discarded(bytes: usize) {
+    note_purged(bytes);
+}
+
+/// Bytes given back so far.
+pub fn purged_bytes() -> u64 {
+    RESERVE.purged.load(Relaxed)
+}
+
+/// Bytes of free slices that are resident.
+pub fn held_bytes() -> usize {
+    RESERVE.held.load(Relaxed)
+}
+
+static_assertions::const_assert!(FLOOR >= SLICE_SIZE && FLOOR < CEILING);

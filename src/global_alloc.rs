@@ -1,0 +1,105 @@
+//! `GlobalAlloc`: where a `Layout` becomes a size class.
+
+use crate::large;
+use crate::page::descriptor::PageRef;
+use crate::page::shared_line::{Kind, RemotePage};
+use crate::size_class::SizeClass;
+use crate::thread_heap::{alloc, free, slot};
+use crate::{Millpond, arena::registry};
+use std::alloc::{GlobalAlloc, Layout};
+use std::ptr::NonNull;
+
+// SAFETY: blocks are disjoint, aligned and at least as large as asked for (the size classes' property tests), stay
+// valid until freed whichever thread exits, and nothing here unwinds.
+unsafe impl GlobalAlloc for Millpond {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        match SizeClass::of(layout.size(), layout.align()) {
+            Some(class) => alloc::allocate(class),
+            None => large::allocate(layout.size(), layout.align(), false),
+        }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        match SizeClass::of(layout.size(), layout.align()) {
+            Some(class) => alloc::allocate_zeroed(class, layout.size()),
+            None => large::allocate(layout.size(), layout.align(), true),
+        }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: GlobalAlloc's contract: `ptr` came from `alloc`, which never returned null for it.
+        let block = unsafe { NonNull::new_unchecked(ptr) };
+        match SizeClass::of(layout.size(), layout.align()) {
+            // SAFETY: the contract: the layout is that of the allocation, and the block is given up.
+            Some(class) => unsafe { free::free(block, class) },
+            // SAFETY: as above.
+            None => unsafe { free::free_elsewhere(slot::heap(), block) },
+        }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let class = SizeClass::of(layout.size(), layout.align());
+        if class.is_some() && class == SizeClass::of(new_size, layout.align()) {
+            // The block is at least as large as its layout's class.
+            return ptr;
+        }
+        // SAFETY: passed on.
+        unsafe { resize(self, ptr, layout, new_size) }
+    }
+}
+
+/// A `realloc` that changes the class.
+///
+/// # Safety
+/// As for `GlobalAlloc::realloc`.
+#[cold]
+#[inline(never)]
+unsafe fn resize(this: &Millpond, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+    // SAFETY: as in `dealloc`.
+    let block = unsafe { NonNull::new_unchecked(ptr) };
+    let Some(page) = page_of(block) else { free::foreign(block) };
+    match page.shared().kind() {
+        Kind::Binned => {
+            let bytes = page.shared().block_bytes();
+            // Smaller, but not by so much that a smaller block would be worth a copy.
+            if new_size <= bytes && new_size >= bytes / 2 {
+                return ptr;
+            }
+        }
+        Kind::Large | Kind::Huge => {
+            // SAFETY: the block is the caller's.
+            if let Some(resized) = unsafe { large::resize(page, new_size, layout.align()) } {
+                return resized.as_ptr();
+            }
+        }
+        Kind::None => free::foreign(block),
+    }
+    // SAFETY: realloc's contract: the new size, rounded up to the alignment, doesn't overflow.
+    let new_layout = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
+    // SAFETY: the sizes are those of the two blocks, which are disjoint; the old one is the caller's to free.
+    unsafe {
+        let new = this.alloc(new_layout);
+        if !new.is_null() {
+            new.copy_from_nonoverlapping(ptr, layout.size().min(new_size));
+            this.dealloc(ptr, layout);
+        }
+        new
+    }
+}
+
+/// The page that holds a live block.
+fn page_of(block: NonNull<u8>) -> Option<PageRef> {
+    registry::find(block.addr().get()).filter(|page| page.shared().kind() != Kind::None)
+}
+
+/// See [`crate::usable_size`].
+pub fn usable_size(block: NonNull<u8>) -> usize {
+    match page_of(block) {
+        Some(page) => page.shared().block_bytes(),
+        None => free::foreign(block),
+    }
+}

@@ -1,0 +1,203 @@
+//! Blocks with a page or a mapping of their own.
+//!
+//! A large block (up to 32 MiB) is claimed slices of an arena; the arena's reserve is what makes freeing and
+//! reallocating it cheap. A huge block is a mapping of its own, unmapped when it is freed. Both are nobody's: whoever
+//! frees such a block is the only thread that can reach it, so it is released on the spot.
+
+use crate::arena::{self, MAX_ARENA_BLOCK, registry};
+use crate::os::{self, Reservation};
+use crate::page::descriptor::{Descriptor, PageRef};
+use crate::page::shared_line::{Identity, Kind, RemotePage};
+use crate::thread_heap::slot;
+use crate::units::{SLICE_SIZE, SliceCount, align_up};
+use std::ptr::{self, NonNull};
+
+/// Address space above this is never asked for: it can't be had, and sums of it could overflow.
+const MAX_BYTES: usize = 1 << 47;
+
+const HUGE_NAME: &std::ffi::CStr = c"millpond huge block";
+
+/// A block of `size` bytes at a multiple of `align`; zero where `zeroed` asks for it. Null when the system refuses.
+#[cold]
+#[inline(never)]
+pub fn allocate(size: usize, align: usize, zeroed: bool) -> *mut u8 {
+    if size > MAX_BYTES || align > MAX_BYTES {
+        return ptr::null_mut();
+    }
+    let Some(slices) = SliceCount::covering(size.max(1)) else { return ptr::null_mut() };
+    let block = if slices.bytes() <= MAX_ARENA_BLOCK && align <= MAX_ARENA_BLOCK {
+        large(slices, align, zeroed)
+    } else {
+        huge(slices, align)
+    };
+    let Some(block) = block else { return ptr::null_mut() };
+    count(slices.bytes(), 0);
+    block.as_ptr()
+}
+
+/// Counts one block more of `added` bytes, or one less of `removed`.
+fn count(added: usize, removed: usize) {
+    let heap = slot::heap();
+    if added > 0 {
+        slot::count(heap, |counters| &counters.allocations, 1);
+        slot::count(heap, |counters| &counters.allocated_bytes, added as u64);
+    }
+    if removed > 0 {
+        slot::count(heap, |counters| &counters.frees, 1);
+        slot::count(heap, |counters| &counters.freed_bytes, removed as u64);
+    }
+}
+
+fn identity(kind: Kind, start: NonNull<u8>, slices: SliceCount, arena: u32) -> Identity {
+    Identity { kind, start, block_bytes: slices.bytes(), capacity: 1, arena }
+}
+
+fn large(slices: SliceCount, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
+    let align = (align / SLICE_SIZE).max(1) as u32;
+    let run = arena::claim(slices, align)?;
+    let page = registry::slice_descriptor(run.start.addr().get())?;
+    page.shared().register(identity(Kind::Large, run.start, slices, run.arena), ptr::null_mut());
+    if zeroed && !run.clean {
+        // SAFETY: the slices were just claimed.
+        unsafe { run.start.write_bytes(0, slices.bytes()) };
+    }
+    Some(run.start)
+}
+
+/// Where the handle of a huge block's mapping is kept: in the owner's line of its descriptor, which no heap uses.
+fn handle(page: PageRef) -> *mut Reservation {
+    ptr::from_ref(page).cast_mut().cast::<Reservation>()
+}
+
+static_assertions::const_assert!(size_of::<Reservation>() <= 64);
+static_assertions::const_assert!(align_of::<Reservation>() <= align_of::<Descriptor>());
+
+fn huge(slices: SliceCount, align: usize) -> Option<NonNull<u8>> {
+    let mapping = os::reserve(slices.bytes(), align.max(SLICE_SIZE), HUGE_NAME)?;
+    let start = mapping.base();
+    if !registry::cover(start, slices.bytes()) {
+        return None;
+    }
+    adopt_mapping(mapping, slices);
+    Some(start)
+}
+
+/// Registers a mapping as a huge block.
+fn adopt_mapping(mapping: Reservation, slices: SliceCount) {
+    let start = mapping.base();
+    let Some(page) = registry::slice_descriptor(start.addr().get()) else { return };
+    arena::count_mapping(mapping.mapped_bytes(), true);
+    // SAFETY: the descriptor of a slice that only this mapping covers: nobody else uses its owner's line.
+    unsafe { handle(page).write(mapping) };
+    page.shared().register(identity(Kind::Huge, start, slices, 0), ptr::null_mut());
+}
+
+/// Takes a huge block's mapping out of the registry, before it is unmapped or moved: from here on its slices may be
+/// somebody else's.
+fn forget_mapping(page: PageRef) -> Reservation {
+    page.shared().unregister();
+    // SAFETY: written by `adopt_mapping`, taken once: the caller is the block's owner.
+    let mapping = unsafe { handle(page).read() };
+    // The line is all zero again, as unused descriptors are.
+    // SAFETY: as above; zero is a valid owner's line.
+    unsafe { handle(page).cast::<u8>().write_bytes(0, 64) };
+    arena::count_mapping(mapping.mapped_bytes(), false);
+    mapping
+}
+
+/// Frees the block of a large or huge page.
+///
+/// # Safety
+/// The caller gives the page's only block up.
+#[cold]
+#[inline(never)]
+pub unsafe fn free(page: PageRef) {
+    let bytes = page.shared().block_bytes();
+    count(0, bytes);
+    if page.shared().kind() == Kind::Huge {
+        drop(forget_mapping(page));
+        return;
+    }
+    let slices = SliceCount((bytes / SLICE_SIZE) as u32);
+    let number = page.shared().arena();
+    // SAFETY: pages lie above address 0.
+    let start = unsafe { NonNull::new_unchecked(page.shared().start()) };
+    page.shared().unregister();
+    arena::release(start, number, slices, slices);
+}
+
+/// Changes the size of a large or huge block without copying: in place where that can be, by moving the mapping of a
+/// huge one otherwise. `None` when the contents have to be copied; the block is unchanged then.
+///
+/// # Safety
+/// `page` holds the caller's block, whose alignment is `align`, a power of two.
+pub unsafe fn resize(page: PageRef, size: usize, align: usize) -> Option<NonNull<u8>> {
+    if size > MAX_BYTES {
+        return None;
+    }
+    let slices = SliceCount::covering(size)?;
+    let old = SliceCount((page.shared().block_bytes() / SLICE_SIZE) as u32);
+    // SAFETY: pages lie above address 0.
+    let start = unsafe { NonNull::new_unchecked(page.shared().start()) };
+    if slices == old {
+        return Some(start);
+    }
+    match page.shared().kind() {
+        Kind::Huge if slices.bytes() > MAX_ARENA_BLOCK => {
+            // Out of the registry first: the kernel may give the old addresses to another thread at once.
+            let mapping = forget_mapping(page);
+            let align = align_up(align, SLICE_SIZE)?;
+            // SAFETY: the block is the caller's, who gets its new address.
+            match unsafe { os::remap(mapping, slices.bytes(), align, HUGE_NAME) } {
+                Ok(moved) if registry::cover(moved.base(), slices.bytes()) => {
+                    count(slices.bytes(), old.bytes());
+                    let start = moved.base();
+                    adopt_mapping(moved, slices);
+                    Some(start)
+                }
+                Ok(moved) => {
+                    // No memory for descriptors of the new place: the block can't stay there.
+                    // SAFETY: as above, in the other direction; the old size fits the new one or is a part of it.
+                    let back = unsafe { os::remap(moved, old.bytes(), align, HUGE_NAME) };
+                    adopt_mapping(back.unwrap_or_else(|mapping| mapping), old);
+                    None
+                }
+                Err(mapping) => {
+                    adopt_mapping(mapping, old);
+                    None
+                }
+            }
+        }
+        Kind::Large if slices < old && slices.0 >= old.0 / 2 => {
+            let rest = SliceCount(old.0 - slices.0);
+            page.shared().set_block_bytes(slices.bytes());
+            count(slices.bytes(), old.bytes());
+            // SAFETY: the rest lies in the page.
+            let from = unsafe { start.add(slices.bytes()) };
+            arena::release(from, page.shared().arena(), rest, rest);
+            Some(start)
+        }
+        Kind::Large if slices > old && slices.bytes() <= MAX_ARENA_BLOCK => {
+            let more = SliceCount(slices.0 - old.0);
+            arena::extend(start, page.shared().arena(), old, more)?;
+            page.shared().set_block_bytes(slices.bytes());
+            count(slices.bytes(), old.bytes());
+            Some(start)
+        }
+        _ => None,
+    }
+}
+
+/// The large or huge page that `address` lies in, though not at its start: for error messages. Looks at the slices
+/// below, as many as the largest block in an arena has.
+pub fn holding(address: usize) -> Option<PageRef> {
+    let first = address & !(SLICE_SIZE - 1);
+    (0..=MAX_ARENA_BLOCK / SLICE_SIZE).find_map(|back| {
+        let page = registry::find(first.checked_sub(back * SLICE_SIZE)?)?;
+        if page.shared().kind() == Kind::None {
+            return None;
+        }
+        let offset = address.checked_sub(page.shared().start().addr())?;
+        (offset < page.slices().bytes()).then_some(page)
+    })
+}

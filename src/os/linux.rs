@@ -1,0 +1,179 @@
+//! The OS layer on Linux, for glibc and musl.
+
+use crate::units::align_up;
+use memmap2::{MmapMut, MmapOptions};
+use std::ffi::c_void;
+use std::ptr::NonNull;
+
+/// `errno`, put back when this value is dropped: a successful `free` must not change it.
+struct SavedErrno(i32);
+
+impl SavedErrno {
+    fn new() -> Self {
+        // SAFETY: the location is valid in every thread.
+        Self(unsafe { *libc::__errno_location() })
+    }
+}
+
+impl Drop for SavedErrno {
+    fn drop(&mut self) {
+        // SAFETY: as in `new`.
+        unsafe { *libc::__errno_location() = self.0 };
+    }
+}
+
+/// A mapping of our own. Dropping it unmaps from the raw base that the system returned, padding included.
+#[derive(Debug)]
+pub struct Reservation {
+    mapping: MmapMut,
+    base: NonNull<u8>,
+    bytes: usize,
+}
+
+impl Reservation {
+    /// The aligned start.
+    pub fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    /// The bytes from the aligned start that may be used.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// All bytes that the mapping takes from the address space, padding included.
+    pub fn mapped_bytes(&self) -> usize {
+        self.mapping.len()
+    }
+}
+
+/// Maps `bytes` at a multiple of `align` (a power of two) by mapping `align` more than that.
+pub fn reserve(bytes: usize, align: usize, name: &std::ffi::CStr) -> Option<Reservation> {
+    let _errno = SavedErrno::new();
+    // The system aligns mappings to its own page; a larger system page than 4 KiB still divides a slice.
+    let padding = if align > 4096 { align } else { 0 };
+    let total = bytes.checked_add(padding)?;
+    if total > isize::MAX as usize {
+        return None;
+    }
+    let mut mapping = MmapOptions::new().len(total).no_reserve_swap().map_anon().ok()?;
+    let raw = NonNull::from(&mut mapping[..]).cast::<u8>();
+    let base = align_up(raw.addr().get(), align)?;
+    let base = raw.map_addr(|_| base.try_into().unwrap_or(raw.addr()));
+    // SAFETY: the whole range is the mapping made above. Both calls are advice: their failure changes nothing.
+    unsafe {
+        libc::madvise(raw.as_ptr().cast::<c_void>(), total, libc::MADV_DONTDUMP);
+        libc::prctl(
+            libc::PR_SET_VMA,
+            libc::PR_SET_VMA_ANON_NAME,
+            raw.as_ptr(),
+            total,
+            name.as_ptr(),
+        );
+    }
+    Some(Reservation { mapping, base, bytes })
+}
+
+/// Makes the range inaccessible until it is committed. Best effort: where it fails, the range stays accessible.
+///
+/// # Safety
+/// The range lies in a live [`Reservation`], on system page boundaries, and nothing uses it.
+pub unsafe fn fence(start: NonNull<u8>, bytes: usize) -> bool {
+    let _errno = SavedErrno::new();
+    // SAFETY: the caller vouches for the range.
+    unsafe { libc::mprotect(start.as_ptr().cast::<c_void>(), bytes, libc::PROT_NONE) == 0 }
+}
+
+/// Makes the range accessible; false where the system has no memory or no map entry left.
+///
+/// # Safety
+/// The range lies in a live [`Reservation`], on system page boundaries.
+pub unsafe fn commit(start: NonNull<u8>, bytes: usize) -> bool {
+    let _errno = SavedErrno::new();
+    // SAFETY: the caller vouches for the range; making it accessible disturbs no user of a part of it.
+    unsafe {
+        libc::mprotect(start.as_ptr().cast::<c_void>(), bytes, libc::PROT_READ | libc::PROT_WRITE) == 0
+    }
+}
+
+/// Gives the memory of a range back to the system; it reads as zero afterwards.
+///
+/// # Safety
+/// The range lies in a live [`Reservation`], on system page boundaries, and its contents are of no use to anyone.
+pub unsafe fn discard(start: NonNull<u8>, bytes: usize) -> bool {
+    let _errno = SavedErrno::new();
+    let start = start.as_ptr();
+    // SAFETY: the caller vouches for the range.
+    let given = unsafe { libc::madvise(start.cast::<c_void>(), bytes, libc::MADV_DONTNEED) == 0 };
+    if !given {
+        // Locked memory can't be given back (EINVAL); it is zeroed, so that the promise about reading holds.
+        // SAFETY: the range is writable memory whose contents nobody needs.
+        unsafe { start.write_bytes(0, bytes) };
+    }
+    given
+}
+
+/// Changes the length of a mapping of its own, moving it where it can't grow in place. The new mapping starts at a
+/// multiple of `align`; the old one is gone on success and untouched on failure.
+///
+/// # Safety
+/// Nothing refers to the old mapping's contents except through addresses that the caller adjusts.
+pub unsafe fn remap(old: Reservation, bytes: usize, align: usize, name: &std::ffi::CStr) -> Result<Reservation, Reservation> {
+    let _errno = SavedErrno::new();
+    // The contents move onto an aligned reservation made for them: the kernel's own choice of a place is aligned to
+    // its page only.
+    let Some(target) = reserve(bytes, align, name) else { return Err(old) };
+    let kept = old.bytes.min(bytes);
+    // SAFETY: source and target are live mappings of ours of at least `kept` bytes; the target's pages are unused.
+    // On success the source range is unmapped by the kernel.
+    let moved = unsafe {
+        libc::mremap(
+            old.base.as_ptr().cast::<c_void>(),
+            kept,
+            kept,
+            libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED,
+            target.base.as_ptr().cast::<c_void>(),
+        )
+    };
+    if moved == libc::MAP_FAILED {
+        return Err(old);
+    }
+    // What remains of the old mapping is its padding, and, when shrinking, its tail: the addresses in between are
+    // nobody's now and may be mapped by another thread at any moment, so the handle must not unmap them.
+    unmap_around(old, kept);
+    Ok(target)
+}
+
+/// Unmaps what is left of a mapping whose first `gone` bytes from its aligned base are no longer its own.
+fn unmap_around(old: Reservation, gone: usize) {
+    let raw = old.mapping.as_ptr().addr();
+    let base = old.base.addr().get();
+    let end = raw + old.mapping.len();
+    std::mem::forget(old.mapping);
+    for (from, to) in [(raw, base), (base + gone, end)] {
+        if to > from {
+            // SAFETY: this part of the forgotten mapping is still ours, and nothing uses it.
+            unsafe { libc::munmap(std::ptr::with_exposed_provenance_mut(from), to - from) };
+        }
+    }
+}
+
+/// Whether new mappings are locked and populated at once (`mlockall(MCL_FUTURE)`).
+pub fn populates_mappings() -> bool {
+    let _errno = SavedErrno::new();
+    let Ok(probe) = MmapOptions::new().len(4096).map_anon() else { return false };
+    let mut resident = 0_u8;
+    // SAFETY: the probe is one live page, and the vector has a byte for it.
+    let asked = unsafe {
+        libc::mincore(probe.as_ptr().cast_mut().cast::<c_void>(), probe.len(), &mut resident)
+    };
+    asked == 0 && resident & 1 == 1
+}
+
+/// Milliseconds of a coarse monotonic clock (its step is a scheduler tick, 1 to 10 ms).
+pub fn now_ms() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is valid; the clock exists on every supported kernel.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut time) };
+    time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
+}

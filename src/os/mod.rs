@@ -1,0 +1,20 @@
+//! What the allocator asks of the operating system. One file per platform keeps this contract:
+//!
+//! - `reserve(bytes, align)` maps at least `bytes` of address space at a multiple of `align`, no memory behind it yet
+//!   as far as the system can be talked into that. It reads as zero, can be written at once, is kept out of core
+//!   dumps, and is unmapped when the `Reservation` is dropped.
+//! - `fence(range)` makes a reserved range inaccessible, so that locking all memory doesn't populate it;
+//!   `commit(range)` makes it accessible again and answers false where the system refuses.
+//! - `discard(range)` gives the memory back at once; the range stays accessible and reads as zero afterwards.
+//! - `now_ms()` is a coarse monotonic clock that costs no system call.
+//!
+//! None of them allocates through the global allocator, unwinds, or changes `errno` for the program (each restores
+//! it), and all may be called from any thread.
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+pub use linux::*;
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("build.rs set cfg(native) for a platform without an OS layer: add src/os/<platform>.rs");

@@ -1,0 +1,205 @@
+//! The descriptor of a page: two cache lines, split by who writes them.
+//!
+//! ```text
+//!  line 0  owner's   local list and its length, carved, place, queue links     the lease holder only
+//!  line 1  shared    owner, remote word, news link, what is const after init   any thread
+//! ```
+//!
+//! A local free reads the shared line (owner) and writes the owner's; a remote free touches the shared line only.
+//!
+//! The invariant of a binned page, with `in_bin` the blocks of it on its bin's list:
+//! `carved == live + local_count + remote.count() + in_bin` and `carved <= capacity`.
+
+use super::shared_line::{Kind, RemotePage, SharedLine};
+use crate::free_list::{Block, Chain};
+use crate::size_class::SizeClass;
+use crate::sync::AtomicPtr;
+use crate::thread_heap::Heap;
+use crate::thread_heap::news::Announced;
+use crate::units::SliceCount;
+use static_assertions::{const_assert, const_assert_eq};
+use std::cell::Cell;
+use std::mem::offset_of;
+use std::ptr::NonNull;
+
+/// Where a page stands in its heap. Facts of the owner's; other threads never ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Place {
+    /// No block is free, or the free ones are not known yet: in no queue.
+    Full = 0,
+    /// Its list is, or was, in the bin of its class.
+    Current,
+    /// In the bin's queue, with blocks on its local list.
+    Partial,
+    /// In the bin's list of pages whose only free blocks are uncarved.
+    Uncarved,
+    /// All blocks are free; kept by the heap for whichever class needs the page size next.
+    Warm,
+    /// All blocks are free, but the token is out: kept until the page is popped from the news.
+    Waiting,
+}
+
+/// A descriptor. They live in the registry's arrays, are never unmapped, and start as zeroed memory.
+pub type PageRef = &'static Descriptor;
+
+/// What only the holder of the owner's lease touches.
+#[repr(C, align(64))]
+pub struct OwnedLine {
+    /// Freed blocks that are in no bin.
+    pub local: Cell<*mut Block>,
+    /// The length of `local`.
+    pub local_count: Cell<u32>,
+    /// The value of `local_count` at which a local free has more to do than to push: see [`OwnedLine::arm`].
+    pub event_at: Cell<u32>,
+    /// Blocks that were ever put on a list since the page was last wholly free.
+    pub carved: Cell<u32>,
+    /// How many of `local_count` the statistics have counted as frees.
+    pub counted: Cell<u32>,
+    /// Queue links.
+    pub next: Cell<Option<PageRef>>,
+    /// Queue links.
+    pub prev: Cell<Option<PageRef>>,
+    /// Copy of the shared line's, to spare the owner that line.
+    pub capacity: Cell<u32>,
+    /// The class, const while the page has it.
+    pub class: Cell<SizeClass>,
+    /// Slices of the page that blocks were handed out from, as of the last change of class.
+    pub touched: Cell<u32>,
+    /// Where it stands.
+    pub place: Cell<Place>,
+    /// Uncarved blocks are known to read as zero.
+    pub clean: Cell<bool>,
+    /// Debug builds: had undrained news when the heap last took a fresh page of this class.
+    pub overlooked: Cell<bool>,
+}
+
+/// The descriptor of a slice.
+#[repr(C, align(128))]
+pub struct Descriptor {
+    owned: OwnedLine,
+    shared: SharedLine<Descriptor>,
+}
+
+const_assert_eq!(size_of::<Descriptor>(), 128);
+const_assert_eq!(offset_of!(Descriptor, owned), 0);
+const_assert_eq!(offset_of!(Descriptor, shared), 64);
+const_assert!(size_of::<OwnedLine>() == 64 && size_of::<SharedLine<Descriptor>>() == 64);
+// The news stack tags bit 0 of descriptor addresses.
+const_assert!(align_of::<Descriptor>() > 1);
+
+// SAFETY: the shared line is made of atomics. The owner's line is reached through `Descriptor::owned` only, whose
+// callers hold the lease of the page's heap; the lease is handed on with Release and Acquire.
+unsafe impl Sync for Descriptor {}
+
+impl Announced for Descriptor {
+    #[inline(always)]
+    fn news_next(&self) -> &AtomicPtr<Self> {
+        self.shared.news_next()
+    }
+}
+
+impl RemotePage for Descriptor {
+    type Heap = Heap;
+
+    #[inline(always)]
+    fn shared(&self) -> &SharedLine<Self> {
+        &self.shared
+    }
+}
+
+impl Descriptor {
+    /// The part of the lease holder.
+    ///
+    /// # Safety
+    /// The caller holds the lease of the heap that owns the page, or nobody else can reach the page.
+    #[inline(always)]
+    pub unsafe fn owned(&self) -> &OwnedLine {
+        &self.owned
+    }
+
+    /// How many slices the page has.
+    pub fn slices(&self) -> SliceCount {
+        match self.shared.kind() {
+            // SAFETY: the class of a binned page doesn't change while anyone asks for its extent.
+            Kind::Binned => self.owned.class.get().page_slices(),
+            Kind::None => SliceCount(0),
+            Kind::Large | Kind::Huge => {
+                SliceCount::covering(self.shared.block_bytes()).unwrap_or(SliceCount(0))
+            }
+        }
+    }
+}
+
+impl OwnedLine {
+    /// Sets up the owner's part of a new page, or of a warm one for another class. `touched` is not reset: the
+    /// caller does that for a new page.
+    pub fn init(&self, class: SizeClass, clean: bool) {
+        self.local.set(std::ptr::null_mut());
+        self.local_count.set(0);
+        self.carved.set(0);
+        self.counted.set(0);
+        self.next.set(None);
+        self.prev.set(None);
+        self.capacity.set(class.capacity());
+        self.class.set(class);
+        self.clean.set(clean);
+        self.overlooked.set(false);
+        self.stand(Place::Full);
+    }
+
+    /// Moves the page to another place and arms the count of local frees that matters there.
+    #[inline]
+    pub fn stand(&self, place: Place) {
+        self.place.set(place);
+        self.arm();
+    }
+
+    /// The next local free to look at: the first one of a page in no queue or only uncarved; the one that empties a
+    /// partly used page; none of a current page; one too many of a page that is free already.
+    #[inline]
+    pub fn arm(&self) {
+        self.event_at.set(match self.place.get() {
+            Place::Full | Place::Uncarved => self.local_count.get() + 1,
+            Place::Partial => self.carved.get(),
+            Place::Current => u32::MAX,
+            Place::Warm | Place::Waiting => self.local_count.get() + 1,
+        });
+    }
+
+    /// Pushes a freed block; true when [`OwnedLine::arm`] asked to be told.
+    ///
+    /// # Safety
+    /// `block` is a block of this page that the caller gives up.
+    #[inline(always)]
+    pub unsafe fn push_local(&self, block: NonNull<Block>) -> bool {
+        // SAFETY: the caller owns the block.
+        unsafe { Block::link(block, self.local.get()) };
+        self.local.set(block.as_ptr());
+        let count = self.local_count.get() + 1;
+        self.local_count.set(count);
+        count == self.event_at.get()
+    }
+
+    /// Puts a drained chain on the local list.
+    ///
+    /// # Safety
+    /// The caller owns the chain, whose blocks belong to this page.
+    pub unsafe fn attach(&self, chain: Chain) {
+        // SAFETY: the caller owns the chain and, holding the lease, the list.
+        self.local.set(unsafe { chain.join(self.local.get()) });
+        self.local_count.set(self.local_count.get() + chain.count);
+    }
+
+    /// Every block that was carved is on the local list.
+    #[inline]
+    pub fn is_free(&self) -> bool {
+        self.local_count.get() == self.carved.get()
+    }
+
+    /// Blocks may still be carved.
+    #[inline]
+    pub fn has_uncarved(&self) -> bool {
+        self.carved.get() < self.capacity.get()
+    }
+}

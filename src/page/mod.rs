@@ -1,0 +1,7 @@
+//! Pages: one or more slices that hold blocks of one size class, described out of line.
+
+#[cfg(native)]
+pub mod descriptor;
+#[cfg(native)]
+pub mod queue;
+pub mod shared_line;

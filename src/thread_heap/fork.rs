@@ -1,0 +1,61 @@
+//! `fork`. The allocator has no locks, so there is no lock order to keep, and the handler before `fork` has nothing to
+//! do. In the child one thread is left:
+//!
+//! - Its own heap is whole, because `fork` was called from outside the allocator. Remote frees that a vanished thread
+//!   had pushed but not announced are found by one walk over the claimed slices, at the child's first refill.
+//! - Heaps without a thread are whole too and can be leased.
+//! - Heaps of vanished threads stay leased for ever: what the child frees into them is accepted and kept, a leak that
+//!   ends with the child. Slices that a vanished thread had just claimed are lost to the child likewise.
+
+use super::{Heap, VACANT, settle, slot};
+use crate::arena;
+use crate::background;
+use crate::free_list::remote::State;
+use crate::page::shared_line::RemotePage;
+use crate::stats::counters;
+use std::ptr;
+
+/// Registers the handler, once.
+pub fn watch() {
+    // SAFETY: the handler is a function of the right type. On failure (no memory) a child may leak a little more.
+    unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+}
+
+unsafe extern "C" fn in_child() {
+    let heap = slot::heap();
+    let live = !ptr::eq(heap, &VACANT);
+    if live {
+        heap.needs_repair.set(true);
+    }
+    counters::reset_threads(usize::from(live));
+    background::vanished();
+}
+
+/// Settles pages of the heap whose token a vanished thread took along. Runs in the child while it has one thread, or
+/// at worst beside threads that it made since: then a token may be one of theirs, and is left to them.
+pub fn repair(heap: &'static Heap) {
+    heap.needs_repair.set(false);
+    settle::settle_all(heap);
+    if counters::threads() > 1 {
+        return;
+    }
+    arena::each_claimed_slice(|start| {
+        let Some(page) = arena::registry::find_start(start.addr().get()) else { return };
+        if !ptr::eq(page.shared().owner(), heap) {
+            return;
+        }
+        let remote = page.shared().remote();
+        match remote.peek().state() {
+            State::Idle => {}
+            // The thread that was discarding the contents is gone; that they are discarded in part is no matter, but
+            // they can't be relied on to be zero, so the page is finished here.
+            State::Purging => {
+                settle::discard(page);
+                remote.finish_purge();
+                settle::add_pending(heap, page);
+            }
+            State::Queued | State::Empty => settle::add_pending(heap, page),
+        }
+    });
+    settle::settle_all(heap);
+}

@@ -1,0 +1,173 @@
+//! Heaps without a thread: all heaps ever made, which of them are free to take, and which have blocks of a class.
+//!
+//! What stands here are hints. The truth is the lease: who finds a heap here still has to get it, and never waits.
+
+use super::news::Leased;
+use super::{Heap, exit};
+use crate::arena::meta;
+use crate::size_class::{CLASSES, SizeClass};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+/// The most heaps, and so the most threads that hold one at a time.
+pub const MAX_HEAPS: usize = 1 << 16;
+const CLASS_WORDS: usize = 4;
+
+static HEAPS: [AtomicPtr<Heap>; MAX_HEAPS] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_HEAPS];
+static MADE: AtomicU32 = AtomicU32::new(0);
+/// A bit per heap: probably without a holder. Lowest first, so that few heaps see most of the work.
+static IDLE: [AtomicU64; MAX_HEAPS / 64] = [const { AtomicU64::new(0) }; MAX_HEAPS / 64];
+static IDLE_COUNT: AtomicUsize = AtomicUsize::new(0);
+/// A bit per class and heap number modulo 256: probably without a holder, and has free blocks of the class.
+static WITH_CLASS: [[AtomicU64; CLASS_WORDS]; CLASSES] =
+    [const { [const { AtomicU64::new(0) }; CLASS_WORDS] }; CLASSES];
+
+/// How many heaps there are.
+pub fn made() -> usize {
+    // Acquire pairs with the Release in `make`.
+    (MADE.load(Ordering::Acquire) as usize).min(MAX_HEAPS)
+}
+
+/// Heaps that are probably without a holder.
+pub fn idle() -> usize {
+    IDLE_COUNT.load(Ordering::Relaxed)
+}
+
+/// All heaps.
+pub fn all() -> impl Iterator<Item = &'static Heap> {
+    (0..made()).filter_map(by_id)
+}
+
+fn by_id(id: usize) -> Option<&'static Heap> {
+    // Acquire pairs with the Release in `make`.
+    let heap = HEAPS.get(id)?.load(Ordering::Acquire);
+    // SAFETY: published heaps are never unmade.
+    unsafe { heap.as_ref() }
+}
+
+/// A heap whose lease the caller then holds: one without a holder, or a new one. `None` when the system has no
+/// memory for it, or all heaps are held.
+pub fn lease_or_make() -> Option<&'static Heap> {
+    lease_any().or_else(make)
+}
+
+fn lease_any() -> Option<&'static Heap> {
+    if idle() == 0 {
+        return None;
+    }
+    for (word, bits) in IDLE.iter().enumerate().take(made().div_ceil(64)) {
+        // Relaxed: hints; the lease decides and synchronises.
+        let mut seen = bits.load(Ordering::Relaxed);
+        while seen != 0 {
+            let bit = seen & seen.wrapping_neg();
+            seen &= !bit;
+            if !take_bit(bits, bit) {
+                continue;
+            }
+            let heap = by_id(word * 64 + bit.trailing_zeros() as usize)?;
+            // Whoever holds it for the moment sets the bit again when it parks the heap.
+            if heap.news().try_lease() {
+                return Some(heap);
+            }
+        }
+    }
+    None
+}
+
+fn take_bit(bits: &AtomicU64, bit: u64) -> bool {
+    let had = bits.fetch_and(!bit, Ordering::Relaxed) & bit != 0;
+    if had {
+        IDLE_COUNT.fetch_sub(1, Ordering::Relaxed);
+    }
+    had
+}
+
+fn make() -> Option<&'static Heap> {
+    let memory = meta::allocate(size_of::<Heap>())?.cast::<Heap>();
+    // SAFETY: fresh memory, aligned to 128 as the type asks for.
+    let heap: &'static Heap = unsafe {
+        memory.write(Heap::new());
+        memory.as_ref()
+    };
+    let id = MADE.fetch_add(1, Ordering::Relaxed);
+    let Some(entry) = HEAPS.get(id as usize) else {
+        MADE.fetch_sub(1, Ordering::Relaxed);
+        return None;
+    };
+    if id == 0 {
+        super::fork::watch();
+        crate::config::read_environment();
+    }
+    heap.id.set(id);
+    // Release publishes the heap to whoever walks all of them.
+    entry.store(heap.as_owner(), Ordering::Release);
+    Some(heap)
+}
+
+/// Gives the lease of a heap up and says so where the next one looks.
+pub fn park(heap: &'static Heap) {
+    let id = heap.id.get() as usize;
+    heap.tenanted.set(false);
+    heap.unlease();
+    let (bits, bit) = (&IDLE[id / 64], 1_u64 << (id % 64));
+    // A plain look first: a heap that is served again and again has its bit set already.
+    if bits.load(Ordering::Relaxed) & bit == 0
+        && bits.fetch_or(bit, Ordering::Relaxed) & bit == 0
+    {
+        IDLE_COUNT.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Says that the heap, about to be parked, has free blocks of these classes.
+pub fn publish_classes(heap: &'static Heap) {
+    for class in SizeClass::all() {
+        let queues = heap.queues(class);
+        if queues.partial.first().is_some() || queues.uncarved.first().is_some() {
+            publish(heap, class);
+        }
+    }
+}
+
+/// Says that the heap has free blocks of the class.
+pub fn publish(heap: &'static Heap, class: SizeClass) {
+    let id = heap.id.get() as usize % (64 * CLASS_WORDS);
+    let bits = &WITH_CLASS[class.0 as usize][id / 64];
+    if bits.load(Ordering::Relaxed) & (1 << (id % 64)) == 0 {
+        bits.fetch_or(1 << (id % 64), Ordering::Relaxed);
+    }
+}
+
+/// Looks for heaps without a thread that have free blocks of the class, and takes a page from the first that can be
+/// leased: at most `ATTEMPTS` of them, so that the search doesn't grow with the number of heaps.
+pub fn adopt(heap: &'static Heap, class: SizeClass) -> bool {
+    const ATTEMPTS: usize = 4;
+    if idle() == 0 {
+        return false;
+    }
+    let mut attempts = 0;
+    for (word, bits) in WITH_CLASS[class.0 as usize].iter().enumerate() {
+        // Relaxed: hints.
+        let mut seen = bits.load(Ordering::Relaxed);
+        while seen != 0 && attempts < ATTEMPTS {
+            attempts += 1;
+            let bit = seen & seen.wrapping_neg();
+            seen &= !bit;
+            if bits.fetch_and(!bit, Ordering::Relaxed) & bit == 0 {
+                continue;
+            }
+            let number = word * 64 + bit.trailing_zeros() as usize;
+            for id in (number..made()).step_by(64 * CLASS_WORDS).take(ATTEMPTS) {
+                let Some(from) = by_id(id) else { continue };
+                if ptr::eq(from, heap) || !from.news().try_lease() {
+                    continue;
+                }
+                let adopted = exit::hand_over(from, heap, class);
+                park(from);
+                if adopted {
+                    return true;
+                }
+            }
+        }
+    }
+    false
+}

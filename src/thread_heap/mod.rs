@@ -1,0 +1,176 @@
+//! Thread heaps: per size class a bin with the current page's free list, and queues of other pages.
+//!
+//! A heap is held through its lease: by a live thread, or by whoever serves it for a moment. Heaps are never unmade;
+//! an exiting thread leaves its heap with all pages to whoever needs it next.
+
+pub mod news;
+
+#[cfg(native)]
+pub mod alloc;
+#[cfg(native)]
+pub mod check;
+#[cfg(native)]
+pub mod collect;
+#[cfg(native)]
+pub mod exit;
+#[cfg(native)]
+pub mod fork;
+#[cfg(native)]
+pub mod free;
+#[cfg(native)]
+pub mod idle;
+#[cfg(native)]
+pub mod refill;
+#[cfg(native)]
+pub mod settle;
+#[cfg(native)]
+pub mod slot;
+
+#[cfg(native)]
+pub use heap::*;
+
+#[cfg(native)]
+mod heap {
+    use super::news::{Announced, Leased, News};
+    use crate::free_list::Block;
+    use crate::page::descriptor::{Descriptor, PageRef};
+    use crate::page::queue::PageQueue;
+    use crate::size_class::{CLASSES, PAGE_SIZES, SizeClass};
+    use crate::stats::Counters;
+    use std::cell::Cell;
+    use std::ptr;
+    use std::sync::atomic::AtomicPtr;
+
+    /// The part of a bin that the fast paths touch: 32 bytes.
+    #[repr(C)]
+    pub struct Bin {
+        /// The list in use: blocks of the current page.
+        pub free: Cell<*mut Block>,
+        /// The address of the current page's first block; 0 without a page.
+        pub start: Cell<usize>,
+        /// The bytes of the current page, 0 without one: what lies `bytes` or more behind `start` is elsewhere.
+        pub bytes: Cell<usize>,
+        /// The current page.
+        pub page: Cell<Option<PageRef>>,
+    }
+
+    static_assertions::assert_eq_size!(Bin, [u64; 4]);
+
+    /// A bin's other pages, for the slow paths.
+    pub struct Queues {
+        /// Pages with blocks on their local lists, the longest waiting first: by its turn a page has gathered more
+        /// frees, so that a refill gets more.
+        pub partial: PageQueue,
+        /// Pages whose only free blocks are uncarved.
+        pub uncarved: PageQueue,
+    }
+
+    /// A heap. Everything but `news`, `id`, `below` and the counters belongs to the lease holder.
+    #[repr(C, align(128))]
+    pub struct Heap {
+        bins: [Bin; CLASSES],
+        queues: [Queues; CLASSES],
+        /// Empty pages by size, kept for the next class that needs one.
+        pub warm: [PageQueue; PAGE_SIZES],
+        /// The bytes of the warm pages.
+        pub warm_bytes: Cell<usize>,
+        /// News taken and not settled yet, linked like the news.
+        pub pending: Cell<*mut Descriptor>,
+        /// Partly used pages may hold frees that the statistics have not counted.
+        pub uncounted: Cell<bool>,
+        /// Held by a live thread, not for a moment; decides how drained blocks are counted.
+        pub tenanted: Cell<bool>,
+        /// In a forked child: tokens of vanished threads may be out on this heap's pages.
+        pub needs_repair: Cell<bool>,
+        /// Const after init: the number of the heap.
+        pub id: Cell<u32>,
+        /// Const after init: the heap made before this one.
+        pub below: Cell<Option<&'static Heap>>,
+        /// Lease holder writes, anyone reads.
+        pub counters: Counters,
+        /// Any thread.
+        news: NewsLine,
+    }
+
+    /// The news on a cache line pair of its own: every first remote free of a page writes it.
+    #[repr(C, align(128))]
+    struct NewsLine(News<Descriptor>);
+
+    // SAFETY: the cells are touched by the lease holder only, and the lease is handed on with Release and Acquire;
+    // `id` and `below` are written before the heap is published; counters and news are atomic. The vacant heap has no
+    // lease to take and is never written: its lists and pages are empty for ever.
+    unsafe impl Sync for Heap {}
+
+    impl Heap {
+        /// A heap without pages, its lease taken.
+        pub const fn new() -> Self {
+            const EMPTY: PageQueue = PageQueue::new();
+            Self {
+                bins: [const {
+                    Bin {
+                        free: Cell::new(ptr::null_mut()),
+                        start: Cell::new(0),
+                        bytes: Cell::new(0),
+                        page: Cell::new(None),
+                    }
+                }; CLASSES],
+                queues: [const { Queues { partial: EMPTY, uncarved: EMPTY } }; CLASSES],
+                warm: [EMPTY; PAGE_SIZES],
+                warm_bytes: Cell::new(0),
+                pending: Cell::new(ptr::null_mut()),
+                uncounted: Cell::new(false),
+                tenanted: Cell::new(false),
+                needs_repair: Cell::new(false),
+                id: Cell::new(0),
+                below: Cell::new(None),
+                counters: Counters::new(),
+                news: NewsLine(News::new_leased()),
+            }
+        }
+
+        /// The bin of a class.
+        #[inline(always)]
+        pub fn bin(&self, class: SizeClass) -> &Bin {
+            debug_assert!((class.0 as usize) < CLASSES);
+            // SAFETY: a class is made by `SizeClass::of` or `all`, which stay below CLASSES.
+            unsafe { self.bins.get_unchecked(class.0 as usize) }
+        }
+
+        /// The other pages of a class.
+        #[inline]
+        pub fn queues(&self, class: SizeClass) -> &Queues {
+            &self.queues[class.0 as usize]
+        }
+
+        /// The pointer that pages of this heap have as their owner.
+        #[inline(always)]
+        pub fn as_owner(&'static self) -> *mut Heap {
+            ptr::from_ref(self).cast_mut()
+        }
+    }
+
+    impl Leased for Heap {
+        type Page = Descriptor;
+
+        #[inline(always)]
+        fn news(&self) -> &News<Descriptor> {
+            &self.news.0
+        }
+
+        fn serve(&self) {
+            // Heaps live in static or metadata memory only, for the life of the process.
+            // SAFETY: see above; the reference is as good for ever as it is now.
+            let heap = unsafe { &*ptr::from_ref(self) };
+            super::settle::settle_all(heap);
+        }
+    }
+
+    /// The heap of threads that have none: all its lists are empty, it owns no page, and so nothing ever writes to
+    /// it. It saves the fast paths the question whether the thread has a heap.
+    pub static VACANT: Heap = Heap::new();
+
+    /// The link of a page on a news stack or among the pending.
+    pub fn news_link(page: &Descriptor) -> &AtomicPtr<Descriptor> {
+        page.news_next()
+    }
+}

@@ -1,0 +1,236 @@
+//! Settling news: the remote frees of a page come back to its heap, and the page moves to where it now belongs.
+
+use super::{Heap, check};
+use super::news::{Leased, visit};
+use crate::arena::{self, registry, reserve};
+use crate::free_list::remote::{Settled, State};
+use crate::os;
+use crate::page::descriptor::{OwnedLine, PageRef, Place};
+use crate::page::shared_line::RemotePage;
+use crate::size_class::SizeClass;
+use crate::stats::counters::Counter;
+use crate::units::{SLICE_SIZE, SliceCount};
+use std::ptr::{self, NonNull};
+
+/// Settles all news of a heap whose lease the caller holds.
+pub fn settle_all(heap: &'static Heap) {
+    settle_some(heap, usize::MAX);
+}
+
+/// Settles at most `limit` pages of news, the rest stays pending. The number of pages looked at.
+pub fn settle_some(heap: &'static Heap, limit: usize) -> usize {
+    let mut seen = 0;
+    let mut first = heap.pending.replace(ptr::null_mut());
+    let mut purging = ptr::null_mut();
+    loop {
+        if first.is_null() {
+            first = heap.news().take();
+        }
+        if first.is_null() || seen >= limit {
+            break;
+        }
+        // SAFETY: taken from this heap's news, whose lease the caller holds.
+        first = unsafe {
+            visit(first, limit - seen, |page| {
+                seen += 1;
+                // SAFETY: descriptors live for ever.
+                let page: PageRef = &*page;
+                if !settle(heap, page) {
+                    // Relaxed: the token is out, so the link is the lease holder's.
+                    super::news_link(page).store(purging, std::sync::atomic::Ordering::Relaxed);
+                    purging = ptr::from_ref(page).cast_mut();
+                }
+            })
+        };
+    }
+    append(purging, first);
+    heap.pending.set(if purging.is_null() { first } else { purging });
+    seen
+}
+
+/// Puts a page whose token the caller holds in front of the heap's pending news.
+pub fn add_pending(heap: &'static Heap, page: PageRef) {
+    // Relaxed: whoever holds the token owns the link.
+    super::news_link(page).store(heap.pending.get(), std::sync::atomic::Ordering::Relaxed);
+    heap.pending.set(ptr::from_ref(page).cast_mut());
+}
+
+/// Links `rest` behind the list that starts with `first`: the few pages that are being purged right now.
+fn append(first: *mut crate::page::descriptor::Descriptor, rest: *mut crate::page::descriptor::Descriptor) {
+    let mut last = first;
+    while !last.is_null() {
+        // SAFETY: descriptors live for ever, and pending ones are linked by the lease holder only.
+        let link = super::news_link(unsafe { &*last });
+        let next = link.load(std::sync::atomic::Ordering::Relaxed);
+        if next.is_null() {
+            link.store(rest, std::sync::atomic::Ordering::Relaxed);
+            return;
+        }
+        last = next;
+    }
+}
+
+/// Settles one page of the heap that the caller popped from its news; false if its last freer is still at it.
+fn settle(heap: &'static Heap, page: PageRef) -> bool {
+    debug_assert!(ptr::eq(page.shared().owner(), heap));
+    // SAFETY: the caller holds the lease of the page's heap.
+    let owned = unsafe { page.owned() };
+    if check::active_drain_is_off() && owned.place.get() == Place::Current {
+        return false;
+    }
+    match page.shared().remote().settle(page.shared().start()) {
+        Settled::Purging => return false,
+        Settled::Frees(None) => {
+            if owned.place.get() != Place::Waiting {
+                heap.counters.pages_scanned_in_vain.add(1);
+            }
+        }
+        Settled::Frees(Some(chain)) => {
+            count_drained(heap, owned, chain.count);
+            if chain.count == owned.capacity.get() {
+                reserve::unpin(page.slices().bytes());
+            }
+            // SAFETY: the chain was just taken off the page's remote list.
+            unsafe { owned.attach(chain) };
+            owned.counted.set(owned.counted.get() + chain.count);
+        }
+        Settled::Empty => {
+            count_drained(heap, owned, owned.capacity.get());
+            owned.carved.set(0);
+            owned.clean.set(true);
+        }
+    }
+    owned.overlooked.set(false);
+    replace(heap, page);
+    true
+}
+
+/// Counts remotely freed blocks of a page as drained and freed.
+pub fn count_drained(heap: &Heap, owned: &OwnedLine, blocks: u32) {
+    drained_counter(heap, owned.place.get()).add(u64::from(blocks));
+    count_freed(heap, owned.class.get(), blocks);
+}
+
+fn drained_counter(heap: &Heap, place: Place) -> &Counter {
+    let counters = &heap.counters;
+    match place {
+        _ if !heap.tenanted.get() => &counters.drained_abandoned,
+        Place::Current => &counters.drained_active,
+        Place::Partial | Place::Uncarved => &counters.drained_partial,
+        Place::Full | Place::Warm | Place::Waiting => &counters.drained_full,
+    }
+}
+
+/// Counts blocks that came back.
+pub fn count_freed(heap: &Heap, class: SizeClass, blocks: u32) {
+    heap.counters.frees.add(u64::from(blocks));
+    heap.counters.freed_bytes.add(u64::from(blocks) * class.bytes() as u64);
+}
+
+/// Counts the local frees of a page that nobody counted yet.
+pub fn count_local(heap: &Heap, owned: &OwnedLine) {
+    let new = owned.local_count.get() - owned.counted.replace(owned.local_count.get());
+    count_freed(heap, owned.class.get(), new);
+}
+
+/// Moves a page of the heap to the place that its lists ask for: after frees, or when it stops being current.
+pub fn replace(heap: &'static Heap, page: PageRef) {
+    // SAFETY: the caller holds the lease of the page's heap.
+    let owned = unsafe { page.owned() };
+    let queues = heap.queues(owned.class.get());
+    let place = owned.place.get();
+    let target = if place == Place::Current {
+        return;
+    } else if owned.is_free() {
+        // While the token is out, the page may be on the news stack and has to stay what it is.
+        if page.shared().remote().peek().state() == State::Idle { Place::Warm } else { Place::Waiting }
+    } else if owned.local_count.get() > 0 {
+        Place::Partial
+    } else if owned.has_uncarved() {
+        Place::Uncarved
+    } else {
+        Place::Full
+    };
+    if target == place {
+        owned.arm();
+        return;
+    }
+    match place {
+        Place::Partial => queues.partial.remove(page),
+        Place::Uncarved => queues.uncarved.remove(page),
+        _ => {}
+    }
+    owned.stand(target);
+    match target {
+        Place::Partial => queues.partial.push(page),
+        Place::Uncarved => queues.uncarved.push(page),
+        Place::Warm => retire(heap, page),
+        Place::Full | Place::Current | Place::Waiting => {}
+    }
+}
+
+/// Keeps an empty page for reuse, or releases it if the heap has enough of them.
+fn retire(heap: &'static Heap, page: PageRef) {
+    // SAFETY: the caller holds the lease of the page's heap.
+    let owned = unsafe { page.owned() };
+    count_local(heap, owned);
+    let class = owned.class.get();
+    let bytes = class.page_slices().bytes();
+    if heap.warm_bytes.get() + bytes <= crate::config::heap_reserve_bytes() {
+        heap.warm_bytes.set(heap.warm_bytes.get() + bytes);
+        heap.warm[class.page_size_index()].push(page);
+    } else {
+        release(page);
+    }
+}
+
+/// Takes an empty page of a class's page size that the heap kept.
+pub fn take_warm(heap: &'static Heap, class: SizeClass) -> Option<PageRef> {
+    let page = heap.warm[class.page_size_index()].pop_last()?;
+    heap.warm_bytes.set(heap.warm_bytes.get() - class.page_slices().bytes());
+    Some(page)
+}
+
+/// Releases all empty pages that the heap kept.
+pub fn release_warm(heap: &'static Heap) {
+    for queue in &heap.warm {
+        while let Some(page) = queue.pop() {
+            release(page);
+        }
+    }
+    heap.warm_bytes.set(0);
+}
+
+/// Gives an empty page's slices back to its arena.
+fn release(page: PageRef) {
+    debug_assert_eq!(page.shared().remote().peek().state(), State::Idle);
+    // SAFETY: the page is in no queue, has no live block and no token out: the caller is the only one to reach it.
+    let owned = unsafe { page.owned() };
+    let slices = owned.class.get().page_slices();
+    note_touched(owned);
+    let touched = SliceCount(owned.touched.get());
+    registry::mark(page, slices, false);
+    // SAFETY: pages lie above address 0.
+    let start = unsafe { NonNull::new_unchecked(page.shared().start()) };
+    let number = page.shared().arena();
+    page.shared().unregister();
+    arena::release(start, number, slices, touched);
+}
+
+/// Discards the contents of a page whose every block is free, and which the caller alone can reach: PURGING keeps
+/// everyone out.
+pub fn discard(page: PageRef) {
+    let bytes = page.slices().bytes();
+    // SAFETY: pages lie above address 0.
+    let start = unsafe { NonNull::new_unchecked(page.shared().start()) };
+    // SAFETY: no block of the page is live, and it is whole slices of an arena.
+    unsafe { os::discard(start, bytes) };
+    reserve::count_discarded(bytes);
+}
+
+/// Notes how far into the page blocks were handed out.
+pub fn note_touched(owned: &OwnedLine) {
+    let bytes = owned.carved.get() as usize * owned.class.get().bytes();
+    let slices = bytes.div_ceil(SLICE_SIZE) as u32;
+    owned.touched.set(owned.touched.get().max(slices));
+}

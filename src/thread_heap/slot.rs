@@ -1,0 +1,165 @@
+//! The thread's slot: which heap it holds.
+//!
+//! ```text
+//! Uninit --first allocation, or a free into a heap without a thread--> Live --thread exit--> Exited
+//! ```
+//!
+//! The slot points to the vacant heap unless it is `Live`. It has no destructor of its own, so it can be used at any
+//! time of a thread's life; a `pthread` key tells of the exit. The heap is complete before the slot points to it, so
+//! a signal handler that interrupts the first allocation finds the vacant heap or the finished one.
+
+use super::news::Leased;
+use super::{Heap, VACANT, exit, idle, refill};
+use crate::size_class::SizeClass;
+use crate::stats::counters::{self, Counter, Counters};
+use std::cell::Cell;
+use std::ffi::c_void;
+use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering, compiler_fence};
+
+/// Where a thread stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// No heap yet.
+    Uninit,
+    /// Holds a heap.
+    Live,
+    /// Gave its heap up: teardown code still runs.
+    Exited,
+}
+
+struct Slot {
+    heap: Cell<&'static Heap>,
+    state: Cell<State>,
+    /// Frees into heaps without a thread since this one got its heap.
+    abandoned_frees: Cell<u32>,
+}
+
+thread_local! {
+    static SLOT: Slot = const {
+        Slot { heap: Cell::new(&VACANT), state: Cell::new(State::Uninit), abandoned_frees: Cell::new(0) }
+    };
+}
+
+/// The thread's heap, or the vacant one.
+#[inline(always)]
+pub fn heap() -> &'static Heap {
+    SLOT.with(|slot| slot.heap.get())
+}
+
+/// Where the thread stands.
+pub fn state() -> State {
+    SLOT.with(|slot| slot.state.get())
+}
+
+/// Counts one more free into a heap without a thread; how many there were.
+pub fn count_abandoned_free() -> u32 {
+    SLOT.with(|slot| {
+        let count = slot.abandoned_frees.get() + 1;
+        slot.abandoned_frees.set(count);
+        count
+    })
+}
+
+/// Adds to a counter of the thread's heap, or of a shard if it has none.
+#[inline]
+pub fn count(heap: &'static Heap, which: impl Fn(&Counters) -> &Counter, n: u64) {
+    if ptr::eq(heap, &VACANT) {
+        which(counters::shard(SLOT.with(|slot| ptr::from_ref(slot).addr()))).add_shared(n);
+    } else {
+        which(&heap.counters).add(n);
+    }
+}
+
+/// Makes `heap`, whose lease the caller holds, the thread's own.
+pub fn install(heap: &'static Heap) {
+    debug_assert_ne!(state(), State::Exited);
+    heap.tenanted.set(true);
+    // A signal handler on this thread must see the heap before the slot that points to it.
+    compiler_fence(Ordering::Release);
+    let first = SLOT.with(|slot| {
+        slot.heap.set(heap);
+        slot.abandoned_frees.set(0);
+        slot.state.replace(State::Live) == State::Uninit
+    });
+    if first {
+        counters::count_thread(true);
+        // May allocate (the C library keeps the values of high keys on its heap), hence after the slot is set.
+        watch_exit();
+    }
+}
+
+/// Allocates for a thread without a heap: gets it one, or borrows one for the moment when the thread is exiting.
+#[cold]
+pub fn allocate_without_heap(class: SizeClass) -> refill::Refill {
+    if state() == State::Exited {
+        return exit::with_borrowed(|heap| {
+            let block = refill::refill(heap, class);
+            exit::flush_class(heap, class);
+            block
+        })
+        .unwrap_or(refill::Refill::NONE);
+    }
+    let Some(heap) = idle::lease_or_make() else { return refill::Refill::NONE };
+    // A signal handler that ran meanwhile may have got the thread a heap.
+    if state() == State::Uninit {
+        install(heap);
+    } else {
+        idle::park(heap);
+    }
+    refill::allocate(self::heap(), class)
+}
+
+/// The key whose destructor runs at thread exit, plus 1; 0 until it is made.
+static EXIT_KEY: AtomicU32 = AtomicU32::new(0);
+
+/// The key, made by whichever thread needs it first.
+fn exit_key() -> Option<libc::pthread_key_t> {
+    // Relaxed: the key is a number, nothing is published through it.
+    let known = EXIT_KEY.load(Ordering::Relaxed);
+    if known != 0 {
+        return Some(known - 1);
+    }
+    let mut key = 0;
+    // SAFETY: the pointer is valid, and the destructor is a function of the right type.
+    if unsafe { libc::pthread_key_create(&mut key, Some(on_thread_exit)) } != 0 {
+        return None;
+    }
+    match EXIT_KEY.compare_exchange(0, key + 1, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => Some(key),
+        Err(winner) => {
+            // SAFETY: the key was made above and given to nobody.
+            unsafe { libc::pthread_key_delete(key) };
+            Some(winner - 1)
+        }
+    }
+}
+
+fn watch_exit() {
+    if let Some(key) = exit_key() {
+        // Any value but null makes the destructor run.
+        // SAFETY: the key exists for ever.
+        unsafe { libc::pthread_setspecific(key, ptr::from_ref(&EXIT_KEY).cast::<c_void>()) };
+    }
+    // Without a key (the process has used up its 1,024) the heap stays with the thread that ended: a leak of one
+    // heap per thread, never a wrong answer.
+}
+
+unsafe extern "C" fn on_thread_exit(_: *mut c_void) {
+    let heap = SLOT.with(|slot| {
+        slot.state.set(State::Exited);
+        slot.heap.replace(&VACANT)
+    });
+    if !ptr::eq(heap, &VACANT) {
+        counters::count_thread(false);
+        exit::leave(heap);
+    }
+}
+
+/// Exchanges the thread's heap for `heap`, whose lease the caller holds; the old one is left to others.
+pub fn exchange(heap: &'static Heap) {
+    let old = SLOT.with(|slot| slot.heap.get());
+    install(heap);
+    exit::leave(old);
+    debug_assert!(heap.news().is_leased());
+}
