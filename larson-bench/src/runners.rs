@@ -224,13 +224,13 @@ fn last_error(complaints: &[String]) -> String {
 }
 
 fn executable(messages: &str) -> Option<PathBuf> {
-    let paths = messages.lines().filter_map(|line| {
+    let mut paths = messages.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         let is_runner = message["target"]["name"] == "larson-runner";
         let path = message["executable"].as_str()?;
         is_runner.then(|| PathBuf::from(path))
     });
-    paths.last()
+    paths.next_back()
 }
 
 #[cfg(test)]

@@ -118,7 +118,8 @@ impl Block {
     /// Whether the last word is stamped too; follows from the size alone, so that the check knows.
     #[inline]
     fn has_both_stamps(&self) -> bool {
-        self.size >= 16 && (self.size <= BOTH_ENDS_UP_TO || self.size % BOTH_ENDS_EVERY == 0)
+        self.size >= 16
+            && (self.size <= BOTH_ENDS_UP_TO || self.size.is_multiple_of(BOTH_ENDS_EVERY))
     }
 
     #[inline]

@@ -11,6 +11,11 @@ use crate::report::Report;
 use crate::workloads::{self, Workload};
 use crate::{block, fail, process};
 
+/// Sets an option by name and value; says what is wrong if it can't.
+pub type SetOption = fn(&str, &str) -> Result<(), String>;
+/// Reads counters by name.
+pub type ReadStats = fn() -> Vec<(&'static str, u64)>;
+
 /// What a runner knows about its allocator beyond allocating with it.
 #[derive(Clone, Debug)]
 pub struct Hooks {
@@ -19,11 +24,11 @@ pub struct Hooks {
     /// Version in reports.
     pub version: String,
     /// Sets an option by name.
-    pub set_option: Option<fn(&str, &str) -> Result<(), String>>,
+    pub set_option: Option<SetOption>,
     /// Gives back what can be given back.
     pub collect: Option<fn()>,
     /// Reads the allocator's counters.
-    pub stats: Option<fn() -> Vec<(&'static str, u64)>>,
+    pub stats: Option<ReadStats>,
 }
 
 impl Hooks {
