@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+/// ru_maxrss counts kilobytes, except on macOS.
+const MAXRSS_UNIT: u64 = if cfg!(target_os = "macos") { 1 } else { 1024 };
+
 /// Memory, faults and processor time of the process from its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
@@ -30,7 +33,7 @@ impl Usage {
         Self {
             // ru_maxrss also remembers what this process was before exec, a copy of its parent: a floor of several
             // MB that has nothing to do with the allocator. VmHWM belongs to this program alone.
-            peak_rss_bytes: peak_resident_bytes().unwrap_or(usage.ru_maxrss as u64 * 1024),
+            peak_rss_bytes: peak_resident_bytes().unwrap_or(usage.ru_maxrss as u64 * MAXRSS_UNIT),
             minor_faults: usage.ru_minflt as u64,
             user_seconds: seconds(usage.ru_utime),
             sys_seconds: seconds(usage.ru_stime),

@@ -6,7 +6,6 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
-use std::time::Duration;
 
 use super::{ANY_THREADS, About, Workload};
 use crate::block::Block;
@@ -46,8 +45,7 @@ impl Workload for Mstress {
         let mut generations = 0_u64;
         let ops = AtomicU64::new(0);
         let stopwatch = Stopwatch::start();
-        while Duration::from_secs_f64(stopwatch.seconds()) < Duration::from_secs_f64(params.seconds)
-        {
+        while stopwatch.seconds() < params.seconds {
             generations += 1;
             thread::scope(|scope| {
                 for _ in 0..params.threads {
