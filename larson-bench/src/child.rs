@@ -87,13 +87,24 @@ pub fn run(job: &Job, allocator: &Choice, runner: &Path) -> Result<Report, Failu
     eprint!("{complaints}");
     let text = String::from_utf8_lossy(&output.stdout);
     let last = text.lines().last().unwrap_or_default();
-    serde_json::from_str(last).map_err(|error| {
+    let report: Report = serde_json::from_str(last).map_err(|error| {
         Failure::Run(format!(
             "{} under {} printed no report: {error}.",
             job.workload,
             allocator.name()
         ))
-    })
+    })?;
+    // All runners come from one path in cargo's folder; figures under a wrong name would be worse than none.
+    if report.allocator != allocator.name() {
+        let wrong = format!(
+            "{} is the runner for {}, not for {}.",
+            runner.display(),
+            report.allocator,
+            allocator.name()
+        );
+        return Err(Failure::Run(wrong));
+    }
+    Ok(report)
 }
 
 fn failure(
