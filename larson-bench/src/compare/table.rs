@@ -1,6 +1,6 @@
 //! The tables that a person reads.
 
-use comfy_table::{Attribute, Cell, CellAlignment, Color, Table, presets};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 use larson_runner::report::Report;
 
 use super::plan::label;
@@ -115,15 +115,17 @@ fn means(geomean: &[Geomean]) -> Table {
 
 fn new_table() -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic);
     table
 }
 
-/// The version's own number on the second line, the crate's on the third.
+/// The version below the name, a word a line, since columns are many and lines long.
 fn heading(allocator: &str, version: &str) -> String {
     let allocator = allocator.rsplit('/').next().unwrap_or(allocator);
     let version = version.rsplit('/').next().unwrap_or(version);
-    format!("{allocator}\n{}", version.replacen(" (", "\n(", 1))
+    format!("{allocator}\n{}", version.replace(' ', "\n"))
 }
 
 fn mark(best: bool, tie: bool) -> &'static str {
@@ -183,7 +185,7 @@ mod tests {
     fn headings_carry_the_version() {
         assert_eq!(
             heading("mimalloc", "3.3.2 (libmimalloc-sys 0.1.49)"),
-            "mimalloc\n3.3.2\n(libmimalloc-sys 0.1.49)"
+            "mimalloc\n3.3.2\n(libmimalloc-sys\n0.1.49)"
         );
     }
 }
