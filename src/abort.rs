@@ -14,7 +14,11 @@ pub struct Line {
 impl Line {
     /// A line that starts with the product's name.
     pub const fn new() -> Self {
-        Self { bytes: [0; 256], len: 0 }.text("millpond: ")
+        Self {
+            bytes: [0; 256],
+            len: 0,
+        }
+        .text("millpond: ")
     }
 
     /// Appends text.
@@ -101,5 +105,10 @@ pub fn misuse(address: usize, what: &str) -> ! {
 #[inline(never)]
 #[cfg_attr(not(debug_assertions), allow(dead_code))]
 pub fn broken(address: usize, what: &str) -> ! {
-    Line::new().text("internal error at ").address(address).text(": ").text(what).abort()
+    Line::new()
+        .text("internal error at ")
+        .address(address)
+        .text(": ")
+        .text(what)
+        .abort()
 }

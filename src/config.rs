@@ -44,8 +44,12 @@ impl fmt::Display for OptionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown => f.write_str("no option has this name; millpond::options() lists them"),
-            Self::NotASwitch => f.write_str("the value must be one of 0, 1, false, true, off, on, no, yes"),
-            Self::NotANumber(from, to) => write!(f, "the value must be a whole number from {from} to {to}"),
+            Self::NotASwitch => {
+                f.write_str("the value must be one of 0, 1, false, true, off, on, no, yes")
+            }
+            Self::NotANumber(from, to) => {
+                write!(f, "the value must be a whole number from {from} to {to}")
+            }
         }
     }
 }
@@ -95,7 +99,9 @@ fn parse(kind: OptionKind, value: &[u8]) -> Result<u64, OptionError> {
         OptionKind::Number(from, to) => {
             let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
             let number = value.iter().try_fold(0_u64, |number, digit| {
-                number.checked_mul(10)?.checked_add(u64::from(digit.wrapping_sub(b'0')))
+                number
+                    .checked_mul(10)?
+                    .checked_add(u64::from(digit.wrapping_sub(b'0')))
             });
             number
                 .filter(|number| digits && (from..=to).contains(&number))
@@ -114,7 +120,10 @@ mod pass_through {
 
     /// See [`crate::set_option`].
     pub fn set_option(name: &str, value: &str) -> Result<(), OptionError> {
-        let row = TABLE.iter().find(|row| row.name == name).ok_or(OptionError::Unknown)?;
+        let row = TABLE
+            .iter()
+            .find(|row| row.name == name)
+            .ok_or(OptionError::Unknown)?;
         parse(row.kind, value.as_bytes()).map(|_| ())
     }
 
@@ -228,7 +237,10 @@ mod native {
     const NOT_OURS: [&[u8]; 1] = [b"REQUIRE_ALL"];
 
     fn apply(setting: &[u8]) {
-        let equals = setting.iter().position(|&byte| byte == b'=').unwrap_or(setting.len());
+        let equals = setting
+            .iter()
+            .position(|&byte| byte == b'=')
+            .unwrap_or(setting.len());
         let (name, value) = setting.split_at(equals);
         let value = value.get(1..).unwrap_or_default();
         if NOT_OURS.contains(&name) {
@@ -265,10 +277,20 @@ mod tests {
     #[test]
     fn switches_and_numbers() {
         assert_eq!(parse(OptionKind::Switch, b"on"), Ok(1));
-        assert_eq!(parse(OptionKind::Switch, b"ON"), Err(OptionError::NotASwitch));
+        assert_eq!(
+            parse(OptionKind::Switch, b"ON"),
+            Err(OptionError::NotASwitch)
+        );
         let number = OptionKind::Number(1, 10);
         assert_eq!(parse(number, b"10"), Ok(10));
-        for bad in [&b""[..], b"0", b"11", b"-1", b"1x", b"99999999999999999999999"] {
+        for bad in [
+            &b""[..],
+            b"0",
+            b"11",
+            b"-1",
+            b"1x",
+            b"99999999999999999999999",
+        ] {
             assert_eq!(parse(number, bad), Err(OptionError::NotANumber(1, 10)));
         }
     }
@@ -276,7 +298,13 @@ mod tests {
     #[test]
     fn the_table_holds_what_it_promises() {
         for row in TABLE {
-            assert!(row.name.len() <= 32 && row.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+            assert!(
+                row.name.len() <= 32
+                    && row
+                        .name
+                        .bytes()
+                        .all(|b| b.is_ascii_lowercase() || b == b'_')
+            );
             let text = row.default.to_string();
             assert_eq!(parse(row.kind, text.as_bytes()), Ok(row.default));
         }

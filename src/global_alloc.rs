@@ -61,7 +61,9 @@ unsafe impl GlobalAlloc for Millpond {
 unsafe fn resize(this: &Millpond, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
     // SAFETY: as in `dealloc`.
     let block = unsafe { NonNull::new_unchecked(ptr) };
-    let Some(page) = page_of(block) else { free::foreign(block) };
+    let Some(page) = page_of(block) else {
+        free::foreign(block)
+    };
     match page.shared().kind() {
         Kind::Binned => {
             let bytes = page.shared().block_bytes();

@@ -24,13 +24,17 @@ pub fn allocate(size: usize, align: usize, zeroed: bool) -> *mut u8 {
     if size > MAX_BYTES || align > MAX_BYTES {
         return ptr::null_mut();
     }
-    let Some(slices) = SliceCount::covering(size.max(1)) else { return ptr::null_mut() };
+    let Some(slices) = SliceCount::covering(size.max(1)) else {
+        return ptr::null_mut();
+    };
     let block = if slices.bytes() <= MAX_ARENA_BLOCK && align <= MAX_ARENA_BLOCK {
         large(slices, align, zeroed)
     } else {
         huge(slices, align)
     };
-    let Some(block) = block else { return ptr::null_mut() };
+    let Some(block) = block else {
+        return ptr::null_mut();
+    };
     count(slices.bytes(), 0);
     block.as_ptr()
 }
@@ -49,14 +53,23 @@ fn count(added: usize, removed: usize) {
 }
 
 fn identity(kind: Kind, start: NonNull<u8>, slices: SliceCount, arena: u32) -> Identity {
-    Identity { kind, start, block_bytes: slices.bytes(), capacity: 1, arena }
+    Identity {
+        kind,
+        start,
+        block_bytes: slices.bytes(),
+        capacity: 1,
+        arena,
+    }
 }
 
 fn large(slices: SliceCount, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
     let align = (align / SLICE_SIZE).max(1) as u32;
     let run = arena::claim(slices, align)?;
     let page = registry::slice_descriptor(run.start.addr().get())?;
-    page.shared().register(identity(Kind::Large, run.start, slices, run.arena), ptr::null_mut());
+    page.shared().register(
+        identity(Kind::Large, run.start, slices, run.arena),
+        ptr::null_mut(),
+    );
     if zeroed && !run.clean {
         // SAFETY: the slices were just claimed.
         unsafe { run.start.write_bytes(0, slices.bytes()) };
@@ -85,11 +98,14 @@ fn huge(slices: SliceCount, align: usize) -> Option<NonNull<u8>> {
 /// Registers a mapping as a huge block.
 fn adopt_mapping(mapping: Reservation, slices: SliceCount) {
     let start = mapping.base();
-    let Some(page) = registry::slice_descriptor(start.addr().get()) else { return };
+    let Some(page) = registry::slice_descriptor(start.addr().get()) else {
+        return;
+    };
     arena::count_mapping(mapping.mapped_bytes(), true);
     // SAFETY: the descriptor of a slice that only this mapping covers: nobody else uses its owner's line.
     unsafe { handle(page).write(mapping) };
-    page.shared().register(identity(Kind::Huge, start, slices, 0), ptr::null_mut());
+    page.shared()
+        .register(identity(Kind::Huge, start, slices, 0), ptr::null_mut());
 }
 
 /// Takes a huge block's mapping out of the registry, before it is unmapped or moved: from here on its slices may be

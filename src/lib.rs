@@ -70,10 +70,10 @@ pub use stats::Stats;
 
 use std::ptr::NonNull;
 
-#[cfg(native)]
-use thread_heap::collect as imp;
 #[cfg(not(native))]
 use pass_through as imp;
+#[cfg(native)]
+use thread_heap::collect as imp;
 
 /// The allocator. It has no state of its own: all values of this type are the same allocator.
 ///

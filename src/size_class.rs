@@ -160,9 +160,21 @@ mod tests {
         let mut before = 0;
         for class in SizeClass::all() {
             let bytes = class.bytes();
-            assert!(bytes > before, "{class:?} is not larger than the class below");
-            assert_eq!(SizeClass::of(bytes, 1), Some(class), "size {bytes} is not its own class");
-            assert_eq!(SizeClass::of(before + 1, 1), Some(class), "{} starts another class", before + 1);
+            assert!(
+                bytes > before,
+                "{class:?} is not larger than the class below"
+            );
+            assert_eq!(
+                SizeClass::of(bytes, 1),
+                Some(class),
+                "size {bytes} is not its own class"
+            );
+            assert_eq!(
+                SizeClass::of(before + 1, 1),
+                Some(class),
+                "{} starts another class",
+                before + 1
+            );
             assert!(class.capacity() >= 8);
             before = bytes;
         }

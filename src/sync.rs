@@ -17,12 +17,6 @@ pub struct OwnedCell<T: Copy>(
 
 impl<T: Copy> OwnedCell<T> {
     /// A cell that holds `value`.
-    #[cfg(not(loom))]
-    pub const fn new(value: T) -> Self {
-        Self(std::cell::UnsafeCell::new(value))
-    }
-
-    /// A cell that holds `value`.
     #[cfg(loom)]
     pub fn new(value: T) -> Self {
         Self(loom::cell::UnsafeCell::new(value))

@@ -167,9 +167,9 @@ impl<'a> SliceBitmap<'a> {
             let ones = (bits << (WORD_BITS as u32 - top)).leading_ones();
             if ones < top || word == 0 {
                 let start = word * WORD_BITS + (top - ones) as usize;
-                return end.filter(|&end| end > start).map(|end| {
-                    (SliceIndex(start as u32), SliceCount((end - start) as u32))
-                });
+                return end
+                    .filter(|&end| end > start)
+                    .map(|end| (SliceIndex(start as u32), SliceCount((end - start) as u32)));
             }
         }
         None
@@ -266,23 +266,24 @@ mod model {
             let words: Arc<Vec<AtomicU64>> = Arc::new((0..2).map(|_| AtomicU64::new(0)).collect());
             let owners: Arc<Vec<loom::cell::UnsafeCell<u32>>> =
                 Arc::new((0..4).map(|_| loom::cell::UnsafeCell::new(0)).collect());
-            let worker = |words: Arc<Vec<AtomicU64>>, owners: Arc<Vec<loom::cell::UnsafeCell<u32>>>, id| {
-                // The bits 62 to 65 are four slices across the word boundary.
-                let bitmap = SliceBitmap::new(&words, 128);
-                if bitmap.claim_at(SliceIndex(63), SliceCount(2)) {
-                    for owner in &owners[1..3] {
-                        // SAFETY: the claim excludes everyone else; loom checks exactly that.
-                        owner.with_mut(|owner| unsafe { *owner = id });
+            let worker =
+                |words: Arc<Vec<AtomicU64>>, owners: Arc<Vec<loom::cell::UnsafeCell<u32>>>, id| {
+                    // The bits 62 to 65 are four slices across the word boundary.
+                    let bitmap = SliceBitmap::new(&words, 128);
+                    if bitmap.claim_at(SliceIndex(63), SliceCount(2)) {
+                        for owner in &owners[1..3] {
+                            // SAFETY: the claim excludes everyone else; loom checks exactly that.
+                            owner.with_mut(|owner| unsafe { *owner = id });
+                        }
+                        bitmap.release(SliceIndex(63), SliceCount(2));
+                    } else if bitmap.claim_at(SliceIndex(62), SliceCount(2)) {
+                        for owner in &owners[0..2] {
+                            // SAFETY: as above.
+                            owner.with_mut(|owner| unsafe { *owner = id });
+                        }
+                        bitmap.release(SliceIndex(62), SliceCount(2));
                     }
-                    bitmap.release(SliceIndex(63), SliceCount(2));
-                } else if bitmap.claim_at(SliceIndex(62), SliceCount(2)) {
-                    for owner in &owners[0..2] {
-                        // SAFETY: as above.
-                        owner.with_mut(|owner| unsafe { *owner = id });
-                    }
-                    bitmap.release(SliceIndex(62), SliceCount(2));
-                }
-            };
+                };
             let (theirs, cells) = (words.clone(), owners.clone());
             let other = loom::thread::spawn(move || worker(theirs, cells, 1));
             worker(words.clone(), owners, 2);

@@ -40,7 +40,9 @@ pub fn allocate(bytes: usize) -> Option<NonNull<u8>> {
         let new = os::reserve(CHUNK_BYTES, ALIGN, c"millpond metadata")?;
         let header = new.base().cast::<ChunkHeader>();
         // SAFETY: the mapping is new, zeroed and large enough for the header.
-        unsafe { header.as_ref() }.used.store(size_of::<ChunkHeader>(), Ordering::Relaxed);
+        unsafe { header.as_ref() }
+            .used
+            .store(size_of::<ChunkHeader>(), Ordering::Relaxed);
         // Release publishes the header. A loser drops its mapping and uses the winner's chunk.
         if CHUNK
             .compare_exchange(chunk, header.as_ptr(), Ordering::Release, Ordering::Relaxed)

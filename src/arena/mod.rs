@@ -101,7 +101,11 @@ mod native {
 
         /// The hint for runs of this size, if there is one.
         fn hint(&self, count: SliceCount) -> Option<&AtomicU32> {
-            if count.0.is_power_of_two() { self.lowest.get(count.0.trailing_zeros() as usize) } else { None }
+            if count.0.is_power_of_two() {
+                self.lowest.get(count.0.trailing_zeros() as usize)
+            } else {
+                None
+            }
         }
 
         /// Makes the run accessible; false when the system refuses.
@@ -130,7 +134,11 @@ mod native {
 
         fn claim(&self, number: usize, count: SliceCount, align: u32) -> Option<Run> {
             let bias = self.base.addr().get() / SLICE_SIZE;
-            let hint = if align <= count.0 { self.hint(count) } else { None };
+            let hint = if align <= count.0 {
+                self.hint(count)
+            } else {
+                None
+            };
             // Relaxed: a hint may be out of date.
             let from = hint.map_or(0, |hint| hint.load(Ordering::Relaxed));
             let index = self.claimed().claim(SliceIndex(from), count, align, bias)?;
@@ -149,7 +157,11 @@ mod native {
             if start.addr().get() % SLICE_SIZE != 0 {
                 MISALIGNED.fetch_add(1, Ordering::Relaxed);
             }
-            Some(Run { start, arena: number as u32, clean: old.0 == 0 })
+            Some(Run {
+                start,
+                arena: number as u32,
+                clean: old.0 == 0,
+            })
         }
 
         fn lower_hints(&self, index: SliceIndex) {
@@ -166,7 +178,9 @@ mod native {
     /// `None` when the system has no more address space or memory. Lock-free.
     pub fn claim(count: SliceCount, align: u32) -> Option<Run> {
         loop {
-            if let Some(run) = arenas().find_map(|(number, arena)| arena.claim(number, count, align)) {
+            if let Some(run) =
+                arenas().find_map(|(number, arena)| arena.claim(number, count, align))
+            {
                 return Some(run);
             }
             for (_, arena) in arenas() {
@@ -183,7 +197,12 @@ mod native {
     }
 
     /// Extends a claimed run of `count` slices by the `more` that follow it; whether the added part reads as zero.
-    pub fn extend(start: NonNull<u8>, number: u32, count: SliceCount, more: SliceCount) -> Option<bool> {
+    pub fn extend(
+        start: NonNull<u8>,
+        number: u32,
+        count: SliceCount,
+        more: SliceCount,
+    ) -> Option<bool> {
         let arena = arena(number as usize)?;
         let next = SliceIndex(arena.index_of(start).0 + count.0);
         if !arena.claimed().claim_at(next, more) {
@@ -201,7 +220,9 @@ mod native {
     /// Frees claimed slices, of which the first `touched` may have been written to. What is then beyond the reserve
     /// is given back to the system before this returns.
     pub fn release(start: NonNull<u8>, number: u32, count: SliceCount, touched: SliceCount) {
-        let Some(arena) = arena(number as usize) else { return };
+        let Some(arena) = arena(number as usize) else {
+            return;
+        };
         let index = arena.index_of(start);
         if touched.0 > 0 {
             arena.dirty().set(index, touched);
@@ -219,11 +240,16 @@ mod native {
     pub fn purge(bytes: usize) -> usize {
         let mut given = 0;
         let last = arenas().count();
-        for (_, arena) in (0..last).rev().filter_map(|number| Some((number, arena(number)?))) {
+        for (_, arena) in (0..last)
+            .rev()
+            .filter_map(|number| Some((number, arena(number)?)))
+        {
             let mut below = SliceIndex(arena.slices as u32);
             while given < bytes {
                 let (claimed, dirty) = (arena.claimed(), arena.dirty());
-                let Some((first, run)) = dirty.last_run_without(&claimed, below) else { break };
+                let Some((first, run)) = dirty.last_run_without(&claimed, below) else {
+                    break;
+                };
                 below = first;
                 // The highest part of the run, no more than is wanted.
                 let wanted = (bytes - given).div_ceil(SLICE_SIZE).min(run.0 as usize) as u32;
@@ -248,11 +274,20 @@ mod native {
     }
 
     fn add_arena(count: SliceCount, align: u32) -> bool {
-        let need = count.bytes() + if align > 16 { SliceCount(align).bytes() } else { 0 };
+        let need = count.bytes()
+            + if align > 16 {
+                SliceCount(align).bytes()
+            } else {
+                0
+            };
         let mut step = FIRST_STEP.load(Ordering::Relaxed);
         if step == u8::MAX {
             // Where new mappings are locked and populated, only what is needed may be reserved.
-            step = if os::populates_mappings() { STEPS.len() as u8 } else { 0 };
+            step = if os::populates_mappings() {
+                STEPS.len() as u8
+            } else {
+                0
+            };
             FIRST_STEP.store(step, Ordering::Relaxed);
         }
         for step in step..=STEPS.len() as u8 {
@@ -305,7 +340,12 @@ mod native {
         for entry in &ARENAS {
             // Release publishes the record.
             if entry
-                .compare_exchange(ptr::null_mut(), record.as_ptr(), Ordering::Release, Ordering::Relaxed)
+                .compare_exchange(
+                    ptr::null_mut(),
+                    record.as_ptr(),
+                    Ordering::Release,
+                    Ordering::Relaxed,
+                )
                 .is_ok()
             {
                 RESERVED_BYTES.fetch_add(mapped, Ordering::Relaxed);
@@ -346,7 +386,11 @@ mod native {
     pub fn count_mapping(bytes: usize, added: bool) {
         for total in [&RESERVED_BYTES, &COMMITTED_BYTES] {
             // Relaxed: statistics.
-            if added { total.fetch_add(bytes, Ordering::Relaxed) } else { total.fetch_sub(bytes, Ordering::Relaxed) };
+            if added {
+                total.fetch_add(bytes, Ordering::Relaxed)
+            } else {
+                total.fetch_sub(bytes, Ordering::Relaxed)
+            };
         }
     }
 

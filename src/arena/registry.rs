@@ -71,7 +71,11 @@ mod directory {
 
     /// User addresses have at most 47 bits on x86-64 and 48 on AArch64, unless a program asks for higher ones by
     /// address, which this allocator doesn't.
-    const ADDRESS_BITS: u32 = if cfg!(target_arch = "aarch64") { 48 } else { 47 };
+    const ADDRESS_BITS: u32 = if cfg!(target_arch = "aarch64") {
+        48
+    } else {
+        47
+    };
     const ARRAY_SHIFT: u32 = 32;
     const ENTRIES: usize = 1 << (ADDRESS_BITS - ARRAY_SHIFT);
     const ARRAY_SLICES: usize = 1 << (ARRAY_SHIFT - SLICE_SHIFT);
@@ -132,7 +136,8 @@ mod directory {
             // SAFETY: the page lies in one array, see above.
             let tail = unsafe { NonNull::from(head).add(slice as usize).as_ref() };
             let distance = slice * size_of::<Descriptor>() as u32;
-            tail.shared().set_head_distance(if in_use { distance } else { 0 });
+            tail.shared()
+                .set_head_distance(if in_use { distance } else { 0 });
         }
     }
 

@@ -124,18 +124,27 @@ pub fn tick() {
     if now.wrapping_sub(started) < config::purge_delay_ms() {
         return;
     }
-    if RESERVE.window.compare_exchange(started, now, Relaxed, Relaxed).is_err() {
+    if RESERVE
+        .window
+        .compare_exchange(started, now, Relaxed, Relaxed)
+        .is_err()
+    {
         return;
     }
     let unused = RESERVE.lowest.load(Relaxed);
     if unused > 0 {
         super::purge(unused);
-        RESERVE.bonus.store(RESERVE.bonus.load(Relaxed) / 2, Relaxed);
+        RESERVE
+            .bonus
+            .store(RESERVE.bonus.load(Relaxed) / 2, Relaxed);
     }
     RESERVE.regrettable.store(0, Relaxed);
     RESERVE.lowest.store(RESERVE.held.load(Relaxed), Relaxed);
     let peak = RESERVE.peak.load(Relaxed);
-    RESERVE.peak.store((peak - peak / 8).max(RESERVE.claimed.load(Relaxed)), Relaxed);
+    RESERVE.peak.store(
+        (peak - peak / 8).max(RESERVE.claimed.load(Relaxed)),
+        Relaxed,
+    );
 }
 
 /// Purges the whole reserve.

@@ -3,7 +3,7 @@
 pub mod remote;
 
 use crate::sync::OwnedCell;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 
 /// A free block: its first word links to the next one. Whoever holds the list that a block is on owns this word.
 #[repr(C)]
@@ -11,13 +11,16 @@ pub struct Block {
     next: OwnedCell<*mut Block>,
 }
 
+#[cfg(not(loom))]
 static_assertions::assert_eq_size!(Block, usize);
 
 impl Block {
     /// A block outside any list, for models that have no memory of their own.
     #[cfg(loom)]
     pub fn unlinked() -> Self {
-        Self { next: OwnedCell::new(ptr::null_mut()) }
+        Self {
+            next: OwnedCell::new(std::ptr::null_mut()),
+        }
     }
 
     /// The next block of the list.
@@ -65,39 +68,33 @@ impl Chain {
     }
 }
 
-/// The length and the last block of the list that starts with `head`. Walks it: for flushes only.
-///
-/// # Safety
-/// The caller owns the list, and it ends with null.
-#[cfg(any(native, test))]
-pub unsafe fn measure(head: NonNull<Block>) -> Chain {
-    let mut chain = Chain { head, tail: head, count: 1 };
-    // SAFETY: every block up to the null link is on the caller's list.
-    while let Some(next) = NonNull::new(unsafe { Block::next(chain.tail) }) {
-        chain.tail = next;
-        chain.count += 1;
-    }
-    chain
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
     #[test]
-    fn join_and_measure() {
+    fn join_puts_a_chain_in_front() {
         let mut memory = [[0_usize; 2]; 4];
-        let blocks: Vec<NonNull<Block>> =
-            memory.iter_mut().map(|block| NonNull::from(block).cast::<Block>()).collect();
+        let blocks: Vec<NonNull<Block>> = memory
+            .iter_mut()
+            .map(|block| NonNull::from(block).cast::<Block>())
+            .collect();
         // SAFETY: the blocks are distinct, live for the whole test, and on no other list.
         unsafe {
             Block::link(blocks[0], blocks[1].as_ptr());
-            Block::link(blocks[1], ptr::null_mut());
+            Block::link(blocks[1], std::ptr::null_mut());
             Block::link(blocks[2], blocks[3].as_ptr());
-            let chain = Chain { head: blocks[2], tail: blocks[3], count: 2 };
-            let head = NonNull::new(chain.join(blocks[0].as_ptr())).unwrap();
-            let whole = measure(head);
-            assert_eq!((whole.head, whole.tail, whole.count), (blocks[2], blocks[1], 4));
+            let chain = Chain {
+                head: blocks[2],
+                tail: blocks[3],
+                count: 2,
+            };
+            let mut at = chain.join(blocks[0].as_ptr());
+            for index in [2, 3, 0, 1] {
+                assert_eq!(at, blocks[index].as_ptr());
+                at = Block::next(blocks[index]);
+            }
+            assert!(at.is_null());
         }
     }
 }

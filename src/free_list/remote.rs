@@ -34,9 +34,10 @@ const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 const STATE_SHIFT: u32 = COUNT_SHIFT + COUNT_BITS;
 
 /// The largest page, in bytes, whose block offsets fit the word.
-pub const MAX_PAGE_BYTES: usize = 8 << OFFSET_BITS;
+const MAX_PAGE_BYTES: usize = 8 << OFFSET_BITS;
 
 static_assertions::const_assert!(STATE_SHIFT + 2 == 64);
+static_assertions::const_assert!(MAX_PAGE_BYTES >= 16 * crate::units::SLICE_SIZE);
 
 /// What a page's remote word says about the page's token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +62,10 @@ impl RemoteWord {
 
     const fn new(state: State, count: u32, tail: u64, head: u64) -> Self {
         Self(
-            (state as u64) << STATE_SHIFT | (count as u64) << COUNT_SHIFT | tail << OFFSET_BITS | head,
+            (state as u64) << STATE_SHIFT
+                | (count as u64) << COUNT_SHIFT
+                | tail << OFFSET_BITS
+                | head,
         )
     }
 
@@ -184,7 +188,9 @@ impl RemoteList {
             let next = if first {
                 ptr::null_mut()
             } else {
-                page_start.wrapping_add(seen.head() as usize * 8).cast::<Block>()
+                page_start
+                    .wrapping_add(seen.head() as usize * 8)
+                    .cast::<Block>()
             };
             // SAFETY: the caller owns the block until the compare-and-swap below publishes it.
             unsafe { Block::link(block, next) };
@@ -199,8 +205,17 @@ impl RemoteList {
             // Release publishes the block's link to the Acquire of `drain` and `settle`; Acquire pairs with the
             // Release of `settle`, so that a first pusher sees the owner that the last settling left behind, and
             // of earlier pushes, so that whoever purges comes after every other free of the page.
-            match self.0.compare_exchange_weak(seen.0, new.0, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return Ok(Pushed { announce: state == State::Idle, purge, filled }),
+            match self
+                .0
+                .compare_exchange_weak(seen.0, new.0, Ordering::AcqRel, Ordering::Relaxed)
+            {
+                Ok(_) => {
+                    return Ok(Pushed {
+                        announce: state == State::Idle,
+                        purge,
+                        filled,
+                    });
+                }
                 Err(now) => seen = RemoteWord(now),
             }
         }
@@ -210,7 +225,8 @@ impl RemoteList {
     pub fn finish_purge(&self) {
         debug_assert_eq!(self.peek().state(), State::Purging);
         // Release: whoever settles the page (Acquire) comes after the discarding.
-        self.0.store(RemoteWord::of_state(State::Empty).0, Ordering::Release);
+        self.0
+            .store(RemoteWord::of_state(State::Empty).0, Ordering::Release);
     }
 
     /// Takes the list without touching the token: for the owner's current page, which may be on the news stack.
@@ -225,7 +241,10 @@ impl RemoteList {
             let new = RemoteWord::of_state(State::Queued);
             // Acquire pairs with the Release of `push`: the links are followed next. Release is not needed to
             // publish anything, but AcqRel keeps later pushes ordered after this drain.
-            match self.0.compare_exchange_weak(seen.0, new.0, Ordering::AcqRel, Ordering::Relaxed) {
+            match self
+                .0
+                .compare_exchange_weak(seen.0, new.0, Ordering::AcqRel, Ordering::Relaxed)
+            {
                 Ok(_) => return seen.chain(page_start),
                 Err(now) => seen = RemoteWord(now),
             }
@@ -265,7 +284,12 @@ impl RemoteList {
         let queued = RemoteWord::of_state(State::Queued);
         // Acquire pairs with the Release of the last `settle`. Failure needs nothing: the page is left alone.
         self.0
-            .compare_exchange(RemoteWord::IDLE.0, queued.0, Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange(
+                RemoteWord::IDLE.0,
+                queued.0,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
             .is_ok()
     }
 }
@@ -307,12 +331,20 @@ mod tests {
         }
         assert_eq!(announced, 1);
         // SAFETY: refused before the block is touched.
-        assert_eq!(unsafe { remote.push(start, block(0), 4, || false) }, Err(DoubleFree));
-        let Settled::Frees(Some(chain)) = remote.settle(start) else { panic!("nothing settled") };
-        assert_eq!((chain.head, chain.tail, chain.count), (block(3), block(0), 4));
+        assert_eq!(
+            unsafe { remote.push(start, block(0), 4, || false) },
+            Err(DoubleFree)
+        );
+        let Settled::Frees(Some(chain)) = remote.settle(start) else {
+            panic!("nothing settled")
+        };
+        assert_eq!(
+            (chain.head, chain.tail, chain.count),
+            (block(3), block(0), 4)
+        );
         // SAFETY: the chain was just taken.
-        let whole = unsafe { super::super::measure(chain.head) };
-        assert_eq!((whole.tail, whole.count), (block(0), 4));
+        let second = unsafe { Block::next(chain.head) };
+        assert_eq!(second, block(2).as_ptr());
         assert_eq!(remote.peek().state(), State::Idle);
     }
 

@@ -36,11 +36,6 @@ impl Reservation {
         self.base
     }
 
-    /// The bytes from the aligned start that may be used.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     /// All bytes that the mapping takes from the address space, padding included.
     pub fn mapped_bytes(&self) -> usize {
         self.mapping.len()
@@ -56,7 +51,11 @@ pub fn reserve(bytes: usize, align: usize, name: &std::ffi::CStr) -> Option<Rese
     if total > isize::MAX as usize {
         return None;
     }
-    let mut mapping = MmapOptions::new().len(total).no_reserve_swap().map_anon().ok()?;
+    let mut mapping = MmapOptions::new()
+        .len(total)
+        .no_reserve_swap()
+        .map_anon()
+        .ok()?;
     let raw = NonNull::from(&mut mapping[..]).cast::<u8>();
     let base = align_up(raw.addr().get(), align)?;
     let base = raw.map_addr(|_| base.try_into().unwrap_or(raw.addr()));
@@ -71,7 +70,11 @@ pub fn reserve(bytes: usize, align: usize, name: &std::ffi::CStr) -> Option<Rese
             name.as_ptr(),
         );
     }
-    Some(Reservation { mapping, base, bytes })
+    Some(Reservation {
+        mapping,
+        base,
+        bytes,
+    })
 }
 
 /// Makes the range inaccessible until it is committed. Best effort: where it fails, the range stays accessible.
@@ -92,7 +95,11 @@ pub unsafe fn commit(start: NonNull<u8>, bytes: usize) -> bool {
     let _errno = SavedErrno::new();
     // SAFETY: the caller vouches for the range; making it accessible disturbs no user of a part of it.
     unsafe {
-        libc::mprotect(start.as_ptr().cast::<c_void>(), bytes, libc::PROT_READ | libc::PROT_WRITE) == 0
+        libc::mprotect(
+            start.as_ptr().cast::<c_void>(),
+            bytes,
+            libc::PROT_READ | libc::PROT_WRITE,
+        ) == 0
     }
 }
 
@@ -118,11 +125,18 @@ pub unsafe fn discard(start: NonNull<u8>, bytes: usize) -> bool {
 ///
 /// # Safety
 /// Nothing refers to the old mapping's contents except through addresses that the caller adjusts.
-pub unsafe fn remap(old: Reservation, bytes: usize, align: usize, name: &std::ffi::CStr) -> Result<Reservation, Reservation> {
+pub unsafe fn remap(
+    old: Reservation,
+    bytes: usize,
+    align: usize,
+    name: &std::ffi::CStr,
+) -> Result<Reservation, Reservation> {
     let _errno = SavedErrno::new();
     // The contents move onto an aligned reservation made for them: the kernel's own choice of a place is aligned to
     // its page only.
-    let Some(target) = reserve(bytes, align, name) else { return Err(old) };
+    let Some(target) = reserve(bytes, align, name) else {
+        return Err(old);
+    };
     let kept = old.bytes.min(bytes);
     // SAFETY: source and target are live mappings of ours of at least `kept` bytes; the target's pages are unused.
     // On success the source range is unmapped by the kernel.
@@ -161,18 +175,27 @@ fn unmap_around(old: Reservation, gone: usize) {
 /// Whether new mappings are locked and populated at once (`mlockall(MCL_FUTURE)`).
 pub fn populates_mappings() -> bool {
     let _errno = SavedErrno::new();
-    let Ok(probe) = MmapOptions::new().len(4096).map_anon() else { return false };
+    let Ok(probe) = MmapOptions::new().len(4096).map_anon() else {
+        return false;
+    };
     let mut resident = 0_u8;
     // SAFETY: the probe is one live page, and the vector has a byte for it.
     let asked = unsafe {
-        libc::mincore(probe.as_ptr().cast_mut().cast::<c_void>(), probe.len(), &mut resident)
+        libc::mincore(
+            probe.as_ptr().cast_mut().cast::<c_void>(),
+            probe.len(),
+            &mut resident,
+        )
     };
     asked == 0 && resident & 1 == 1
 }
 
 /// Milliseconds of a coarse monotonic clock (its step is a scheduler tick, 1 to 10 ms).
 pub fn now_ms() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: the pointer is valid; the clock exists on every supported kernel.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut time) };
     time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000

@@ -17,4 +17,6 @@ mod linux;
 pub use linux::*;
 
 #[cfg(not(target_os = "linux"))]
-compile_error!("build.rs set cfg(native) for a platform without an OS layer: add src/os/<platform>.rs");
+compile_error!(
+    "build.rs set cfg(native) for a platform without an OS layer: add src/os/<platform>.rs"
+);

@@ -18,7 +18,10 @@ fn links(page: PageRef) -> &'static OwnedLine {
 impl PageQueue {
     /// An empty queue.
     pub const fn new() -> Self {
-        Self { first: Cell::new(None), last: Cell::new(None) }
+        Self {
+            first: Cell::new(None),
+            last: Cell::new(None),
+        }
     }
 
     /// The page that was pushed first.

@@ -102,7 +102,8 @@ impl<P: RemotePage> SharedLine<P> {
         // own synchronisation to whoever is handed a block.
         self.remote.reset();
         self.start.store(identity.start.as_ptr(), Ordering::Relaxed);
-        self.block_bytes.store(identity.block_bytes, Ordering::Relaxed);
+        self.block_bytes
+            .store(identity.block_bytes, Ordering::Relaxed);
         self.capacity.store(identity.capacity, Ordering::Relaxed);
         self.arena.store(identity.arena, Ordering::Relaxed);
         self.owner.store(owner, Ordering::Relaxed);
@@ -221,7 +222,11 @@ pub unsafe fn remote_free<P: RemotePage>(
 ) -> Result<RemoteFree<P::Heap>, DoubleFree> {
     let shared = page.shared();
     // SAFETY: passed on.
-    let pushed = unsafe { shared.remote.push(shared.start(), block, shared.capacity(), wants_purge) }?;
+    let pushed = unsafe {
+        shared
+            .remote
+            .push(shared.start(), block, shared.capacity(), wants_purge)
+    }?;
     if pushed.purge {
         // PURGING keeps everyone out: the owner leaves the page alone until it is EMPTY.
         discard();
@@ -229,7 +234,10 @@ pub unsafe fn remote_free<P: RemotePage>(
     }
     let pinned = pushed.filled && !pushed.purge;
     if !pushed.announce {
-        return Ok(RemoteFree { serve: None, pinned });
+        return Ok(RemoteFree {
+            serve: None,
+            pinned,
+        });
     }
     // The token is ours, so the owner can't change until the page is popped from the stack that we push it on.
     // SAFETY: a page with its token out has an owner, and heaps are never unmapped.
@@ -237,5 +245,8 @@ pub unsafe fn remote_free<P: RemotePage>(
     let news: &News<P> = unsafe { owner.as_ref() }.news();
     // SAFETY: the page is live and its token is ours.
     let serve = unsafe { news.push(std::ptr::from_ref(page).cast_mut()) };
-    Ok(RemoteFree { serve: serve.then_some(owner), pinned })
+    Ok(RemoteFree {
+        serve: serve.then_some(owner),
+        pinned,
+    })
 }

@@ -84,7 +84,11 @@ static THREADS: AtomicUsize = AtomicUsize::new(0);
 
 /// Counts a thread that got or lost its heap.
 pub fn count_thread(arrived: bool) {
-    if arrived { THREADS.fetch_add(1, Relaxed) } else { THREADS.fetch_sub(1, Relaxed) };
+    if arrived {
+        THREADS.fetch_add(1, Relaxed)
+    } else {
+        THREADS.fetch_sub(1, Relaxed)
+    };
 }
 
 /// In a forked child: one thread is left, with or without a heap.

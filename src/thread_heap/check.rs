@@ -67,7 +67,10 @@ pub fn before_fresh_page(heap: &'static Heap, class: SizeClass) {
             if owned.class.get() == class && page.shared().remote().peek().count() > 0 {
                 if owned.overlooked.replace(true) {
                     let start = page.shared().start().addr();
-                    abort::broken(start, "a fresh page is taken although this page has undrained remote frees");
+                    abort::broken(
+                        start,
+                        "a fresh page is taken although this page has undrained remote frees",
+                    );
                 }
             }
             // Relaxed: acquired by `peek`, or linked by the lease holder.

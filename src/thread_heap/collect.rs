@@ -8,16 +8,17 @@ use std::ptr;
 
 /// See [`crate::collect`].
 pub fn collect(force: bool) {
-    let own = slot::heap();
-    if !ptr::eq(own, &VACANT) {
-        tidy(own, force);
-    }
     for heap in idle::all() {
         if heap.news().try_lease() {
             tidy(heap, force);
             idle::publish_classes(heap);
             idle::park(heap);
         }
+    }
+    // Last, since what lay in the bins of the others may be this heap's.
+    let own = slot::heap();
+    if !ptr::eq(own, &VACANT) {
+        tidy(own, force);
     }
     if force {
         reserve::purge_all();
@@ -29,7 +30,6 @@ pub fn collect(force: bool) {
 /// Settles everything of a heap whose lease the caller holds.
 fn tidy(heap: &'static Heap, force: bool) {
     settle::settle_all(heap);
-    exit::flush(heap);
     exit::count_queued(heap);
     if force {
         settle::release_warm(heap);
@@ -59,8 +59,12 @@ pub fn stats() -> Stats {
             }
             idle::park(heap);
         }
-        sum.absorb(&heap.counters);
     }
+    let own = slot::heap();
+    if !ptr::eq(own, &VACANT) {
+        settle::settle_all(own);
+    }
+    idle::all().for_each(|heap| sum.absorb(&heap.counters));
     let totals = arena::totals();
     Stats {
         allocations: sum.allocations.get(),
@@ -85,7 +89,10 @@ pub fn stats() -> Stats {
         reserved_bytes: totals.reserved as u64,
         committed_bytes: totals.committed as u64,
         // A reader may catch a free before its allocation; the difference is never shown below zero.
-        live_bytes: sum.allocated_bytes.get().saturating_sub(sum.freed_bytes.get()),
+        live_bytes: sum
+            .allocated_bytes
+            .get()
+            .saturating_sub(sum.freed_bytes.get()),
         reserve_bytes: reserve::held_bytes() as u64,
         arenas: totals.arenas as u64,
         threads: counters::threads() as u64,

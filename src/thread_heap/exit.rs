@@ -1,24 +1,21 @@
 //! Leaving a heap, serving heaps without a thread, and taking pages over from them.
 
-use super::news::Leased;
-use super::{Heap, idle, settle, slot};
-use crate::free_list::measure;
+use super::{Heap, credit, free, idle, settle, slot};
+use crate::free_list::Block;
 use crate::page::descriptor::Place;
 use crate::page::shared_line::RemotePage;
 use crate::size_class::SizeClass;
 use std::ptr::{self, NonNull};
 
-/// After so many frees into heaps without a thread, a thread exchanges its heap for the one it frees into: it was
-/// probably handed the work of the thread that ended.
-const EXCHANGE_AFTER: u32 = 64;
 /// Heaps without a thread keep their empty pages as long as there are at most so many.
 const KEEP_WARM_HEAPS: usize = 4;
 
-/// The thread that held `heap` ends or exchanges it: everything goes back to the pages, and the lease is given up.
+/// The thread that held `heap` ends or exchanges it, and the lease is given up. The few heaps left last keep their
+/// bins and empty pages as they are, for the thread that takes them over next; otherwise everything goes back.
 pub fn leave(heap: &'static Heap) {
     settle::settle_all(heap);
-    flush(heap);
     if idle::idle() >= KEEP_WARM_HEAPS {
+        flush(heap);
         settle::release_warm(heap);
     }
     heap.uncounted.set(true);
@@ -37,19 +34,34 @@ pub fn flush(heap: &'static Heap) {
 pub fn flush_class(heap: &'static Heap, class: SizeClass) {
     let bin = heap.bin(class);
     let Some(page) = bin.page.take() else { return };
-    bin.start.set(0);
-    bin.bytes.set(0);
+    let start = bin.start.replace(0);
+    let bytes = bin.bytes.replace(0) as usize;
+    let mut list = bin.free.replace(ptr::null_mut());
+    credit::revoke(heap, bin, class);
     // SAFETY: the caller holds the heap of this page.
     let owned = unsafe { page.owned() };
-    if let Some(head) = NonNull::new(bin.free.replace(ptr::null_mut())) {
-        // SAFETY: the bin's list holds blocks of its page only, and ends with null.
-        let chain = unsafe { measure(head) };
-        heap.counters.allocations.sub(u64::from(chain.count));
-        heap.counters.allocated_bytes.sub(u64::from(chain.count) * class.bytes() as u64);
-        // SAFETY: the list was just taken out of the bin.
-        unsafe { owned.attach(chain) };
-        owned.counted.set(owned.counted.get() + chain.count);
+    let mut own = 0;
+    while let Some(block) = NonNull::new(list) {
+        // SAFETY: the list was just taken out of the bin, and ends with null.
+        list = unsafe { Block::next(block) };
+        if block.addr().get().wrapping_sub(start) < bytes {
+            own += 1;
+            // Nothing happens at an event: the page is current still.
+            // SAFETY: the block is free and on no list any more.
+            unsafe { owned.push_local(block) };
+        } else {
+            // A recycled block, live to its page until now.
+            // SAFETY: as above; it came to the bin through a free with this class.
+            if let Some(owner) = unsafe { free::give_back(heap, block.cast()) } {
+                settle_and_park(owner);
+            }
+        }
     }
+    heap.counters.allocations.sub(own);
+    heap.counters
+        .allocated_bytes
+        .sub(own * class.bytes() as u64);
+    owned.counted.set(owned.counted.get() + own as u32);
     owned.stand(Place::Full);
     settle::replace(heap, page);
 }
@@ -58,24 +70,26 @@ pub fn flush_class(heap: &'static Heap, class: SizeClass) {
 /// unless it is better off keeping it.
 #[cold]
 #[inline(never)]
-pub fn serve_abandoned(own: &'static Heap, owner: &'static Heap) {
-    settle::settle_all(owner);
+pub fn serve_abandoned(owner: &'static Heap) {
     match slot::state() {
         // The first thing this thread does is to free a block of a thread that ended: it takes over the whole heap.
         slot::State::Uninit => {
             owner.counters.adopted_heaps.add(1);
             slot::install(owner);
         }
-        slot::State::Live if slot::count_abandoned_free() >= EXCHANGE_AFTER => {
-            debug_assert!(!ptr::eq(own, owner));
+        slot::State::Live if slot::belongs_to(owner) => {
             owner.counters.adopted_heaps.add(1);
             slot::exchange(owner);
         }
-        slot::State::Live | slot::State::Exited => {
-            owner.uncounted.set(true);
-            idle::park(owner);
-        }
+        slot::State::Live | slot::State::Exited => settle_and_park(owner),
     }
+}
+
+/// Serves a heap whose lease the caller holds for the moment, and gives it up.
+fn settle_and_park(heap: &'static Heap) {
+    settle::settle_all(heap);
+    heap.uncounted.set(true);
+    idle::park(heap);
 }
 
 /// Runs `work` with a heap leased for the moment.
@@ -83,8 +97,7 @@ pub fn with_borrowed<T>(work: impl FnOnce(&'static Heap) -> T) -> Option<T> {
     let heap = idle::lease_or_make()?;
     settle::settle_all(heap);
     let done = work(heap);
-    heap.uncounted.set(true);
-    idle::park(heap);
+    settle_and_park(heap);
     Some(done)
 }
 
@@ -92,8 +105,11 @@ pub fn with_borrowed<T>(work: impl FnOnce(&'static Heap) -> T) -> Option<T> {
 /// holds both. False if there is none to be had.
 pub fn hand_over(from: &'static Heap, to: &'static Heap, class: SizeClass) -> bool {
     settle::settle_all(from);
+    flush_class(from, class);
     let queues = from.queues(class);
-    let Some(page) = queues.partial.first().or(queues.uncarved.first()) else { return false };
+    let Some(page) = queues.partial.first().or(queues.uncarved.first()) else {
+        return false;
+    };
     // The token, so that nobody announces the page to either heap meanwhile. A first pusher that is quicker has
     // announced it to `from`, or will: the page stays there.
     if !page.shared().remote().claim() {
@@ -119,8 +135,9 @@ pub fn hand_over(from: &'static Heap, to: &'static Heap, class: SizeClass) -> bo
     true
 }
 
-/// Counts the pages that still have blocks for the statistics.
+/// Makes the counters of a heap exact: empties its bins, and counts the frees of its partly used pages.
 pub fn count_queued(heap: &'static Heap) {
+    flush(heap);
     for class in SizeClass::all() {
         for page in heap.queues(class).partial.iter() {
             // SAFETY: the caller holds the heap.

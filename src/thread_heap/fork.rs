@@ -40,7 +40,9 @@ pub fn repair(heap: &'static Heap) {
         return;
     }
     arena::each_claimed_slice(|start| {
-        let Some(page) = arena::registry::find_start(start.addr().get()) else { return };
+        let Some(page) = arena::registry::find_start(start.addr().get()) else {
+            return;
+        };
         if !ptr::eq(page.shared().owner(), heap) {
             return;
         }

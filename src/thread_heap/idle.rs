@@ -111,9 +111,7 @@ pub fn park(heap: &'static Heap) {
     heap.unlease();
     let (bits, bit) = (&IDLE[id / 64], 1_u64 << (id % 64));
     // A plain look first: a heap that is served again and again has its bit set already.
-    if bits.load(Ordering::Relaxed) & bit == 0
-        && bits.fetch_or(bit, Ordering::Relaxed) & bit == 0
-    {
+    if bits.load(Ordering::Relaxed) & bit == 0 && bits.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
         IDLE_COUNT.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -122,7 +120,8 @@ pub fn park(heap: &'static Heap) {
 pub fn publish_classes(heap: &'static Heap) {
     for class in SizeClass::all() {
         let queues = heap.queues(class);
-        if queues.partial.first().is_some() || queues.uncarved.first().is_some() {
+        let current = heap.bin(class).page.get().is_some();
+        if current || queues.partial.first().is_some() || queues.uncarved.first().is_some() {
             publish(heap, class);
         }
     }

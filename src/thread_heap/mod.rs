@@ -12,6 +12,8 @@ pub mod check;
 #[cfg(native)]
 pub mod collect;
 #[cfg(native)]
+pub mod credit;
+#[cfg(native)]
 pub mod exit;
 #[cfg(native)]
 pub mod fork;
@@ -44,12 +46,16 @@ mod heap {
     /// The part of a bin that the fast paths touch: 32 bytes.
     #[repr(C)]
     pub struct Bin {
-        /// The list in use: blocks of the current page.
+        /// The list in use: blocks of the current page, and recycled ones of others.
         pub free: Cell<*mut Block>,
         /// The address of the current page's first block; 0 without a page.
         pub start: Cell<usize>,
         /// The bytes of the current page, 0 without one: what lies `bytes` or more behind `start` is elsewhere.
-        pub bytes: Cell<usize>,
+        pub bytes: Cell<u32>,
+        /// How many blocks of other pages may still go onto this list before the next refill: see `credit.rs`.
+        pub credit: Cell<u16>,
+        /// The blocks of the last grant.
+        pub granted: Cell<u16>,
         /// The current page.
         pub page: Cell<Option<PageRef>>,
     }
@@ -72,6 +78,8 @@ mod heap {
         queues: [Queues; CLASSES],
         /// Empty pages by size, kept for the next class that needs one.
         pub warm: [PageQueue; PAGE_SIZES],
+        /// The bytes of credit that no bin has: see `credit.rs`.
+        pub credit_pool: Cell<usize>,
         /// The bytes of the warm pages.
         pub warm_bytes: Cell<usize>,
         /// News taken and not settled yet, linked like the news.
@@ -111,11 +119,19 @@ mod heap {
                         free: Cell::new(ptr::null_mut()),
                         start: Cell::new(0),
                         bytes: Cell::new(0),
+                        credit: Cell::new(0),
+                        granted: Cell::new(0),
                         page: Cell::new(None),
                     }
                 }; CLASSES],
-                queues: [const { Queues { partial: EMPTY, uncarved: EMPTY } }; CLASSES],
+                queues: [const {
+                    Queues {
+                        partial: EMPTY,
+                        uncarved: EMPTY,
+                    }
+                }; CLASSES],
                 warm: [EMPTY; PAGE_SIZES],
+                credit_pool: Cell::new(super::credit::POOL_BYTES),
                 warm_bytes: Cell::new(0),
                 pending: Cell::new(ptr::null_mut()),
                 uncounted: Cell::new(false),

@@ -159,7 +159,11 @@ pub trait Leased {
 ///
 /// # Safety
 /// `first` came from [`News::take`] (or is a rest of it), and the caller still holds the lease.
-pub unsafe fn visit<P: Announced>(first: *mut P, limit: usize, mut each: impl FnMut(*mut P)) -> *mut P {
+pub unsafe fn visit<P: Announced>(
+    first: *mut P,
+    limit: usize,
+    mut each: impl FnMut(*mut P),
+) -> *mut P {
     let mut at = first;
     for _ in 0..limit {
         if at.is_null() {

@@ -14,7 +14,7 @@
 //! The work is proportional to the pages with news; no list is scanned in the hope of finding some.
 
 use super::news::Leased;
-use super::{Bin, Heap, VACANT, check, fork, idle, settle, slot};
+use super::{Bin, Heap, VACANT, check, credit, fork, idle, settle, slot};
 use crate::arena::{self, registry, reserve};
 use crate::background;
 use crate::free_list::Block;
@@ -42,10 +42,16 @@ pub struct Refill {
 
 impl Refill {
     /// No memory.
-    pub const NONE: Self = Self { block: ptr::null_mut(), zero: false };
+    pub const NONE: Self = Self {
+        block: ptr::null_mut(),
+        zero: false,
+    };
 
     fn used(block: *mut Block) -> Self {
-        Self { block: block.cast(), zero: false }
+        Self {
+            block: block.cast(),
+            zero: false,
+        }
     }
 }
 
@@ -71,6 +77,7 @@ pub fn refill(heap: &'static Heap, class: SizeClass) -> Refill {
         bin.free.set(unsafe { Block::next(block) });
         return Refill::used(block.as_ptr());
     }
+    credit::grant(heap, bin, class);
     let mut rounds = 0;
     let mut limit = NEWS_LIMIT;
     loop {
@@ -91,7 +98,8 @@ pub fn refill(heap: &'static Heap, class: SizeClass) -> Refill {
         }
         // All news is settled before a fresh page is taken; what it brought may do instead.
         limit = usize::MAX;
-        if check::news_is_off() || (settle::settle_some(heap, limit) == 0 && heap.news().is_empty()) {
+        if check::news_is_off() || (settle::settle_some(heap, limit) == 0 && heap.news().is_empty())
+        {
             break;
         }
         rounds += 1;
@@ -171,7 +179,8 @@ fn make_current(heap: &'static Heap, bin: &Bin, page: PageRef) {
     }
     owned(page).stand(Place::Current);
     bin.start.set(page.shared().start().addr());
-    bin.bytes.set(owned(page).class.get().page_slices().bytes());
+    bin.bytes
+        .set(owned(page).class.get().page_slices().bytes() as u32);
 }
 
 /// Step 5: the current page's uncarved blocks, or another page's.
@@ -209,7 +218,10 @@ fn carve(heap: &Heap, bin: &Bin, page: PageRef) -> Refill {
     bin.free.set(next);
     owned.carved.set(from + count);
     count_allocated(heap, class, count);
-    Refill { block: block(from).as_ptr().cast(), zero: owned.clean.get() }
+    Refill {
+        block: block(from).as_ptr().cast(),
+        zero: owned.clean.get(),
+    }
 }
 
 /// Step 6: an empty page of the right size, with its list if it was of this class.
@@ -224,7 +236,13 @@ fn open_warm(heap: &'static Heap, bin: &Bin, class: SizeClass, page: PageRef) ->
         settle::note_touched(line);
         let clean = line.clean.get() && line.touched.get() == 0;
         line.init(class, clean);
-        identify(page, class, page.shared().start(), page.shared().arena(), heap);
+        identify(
+            page,
+            class,
+            page.shared().start(),
+            page.shared().arena(),
+            heap,
+        );
         make_current(heap, bin, page);
     }
     carve(heap, bin, page)
@@ -235,8 +253,12 @@ fn fresh(heap: &'static Heap, bin: &Bin, class: SizeClass) -> Refill {
     check::before_fresh_page(heap, class);
     background::ensure();
     let slices = class.page_slices();
-    let Some(run) = arena::claim(slices, slices.0) else { return Refill::NONE };
-    let Some(page) = registry::slice_descriptor(run.start.addr().get()) else { return Refill::NONE };
+    let Some(run) = arena::claim(slices, slices.0) else {
+        return Refill::NONE;
+    };
+    let Some(page) = registry::slice_descriptor(run.start.addr().get()) else {
+        return Refill::NONE;
+    };
     // SAFETY: the slices were just claimed, so nobody else can reach the page.
     let line = unsafe { page.owned() };
     line.touched.set(0);
@@ -263,5 +285,7 @@ fn identify(page: PageRef, class: SizeClass, start: *mut u8, arena: u32, heap: &
 
 fn count_allocated(heap: &Heap, class: SizeClass, blocks: u32) {
     heap.counters.allocations.add(u64::from(blocks));
-    heap.counters.allocated_bytes.add(u64::from(blocks) * class.bytes() as u64);
+    heap.counters
+        .allocated_bytes
+        .add(u64::from(blocks) * class.bytes() as u64);
 }

@@ -1,7 +1,7 @@
 //! Settling news: the remote frees of a page come back to its heap, and the page moves to where it now belongs.
 
-use super::{Heap, check};
 use super::news::{Leased, visit};
+use super::{Heap, check};
 use crate::arena::{self, registry, reserve};
 use crate::free_list::remote::{Settled, State};
 use crate::os;
@@ -44,7 +44,8 @@ pub fn settle_some(heap: &'static Heap, limit: usize) -> usize {
         };
     }
     append(purging, first);
-    heap.pending.set(if purging.is_null() { first } else { purging });
+    heap.pending
+        .set(if purging.is_null() { first } else { purging });
     seen
 }
 
@@ -56,7 +57,10 @@ pub fn add_pending(heap: &'static Heap, page: PageRef) {
 }
 
 /// Links `rest` behind the list that starts with `first`: the few pages that are being purged right now.
-fn append(first: *mut crate::page::descriptor::Descriptor, rest: *mut crate::page::descriptor::Descriptor) {
+fn append(
+    first: *mut crate::page::descriptor::Descriptor,
+    rest: *mut crate::page::descriptor::Descriptor,
+) {
     let mut last = first;
     while !last.is_null() {
         // SAFETY: descriptors live for ever, and pending ones are linked by the lease holder only.
@@ -124,7 +128,9 @@ fn drained_counter(heap: &Heap, place: Place) -> &Counter {
 /// Counts blocks that came back.
 pub fn count_freed(heap: &Heap, class: SizeClass, blocks: u32) {
     heap.counters.frees.add(u64::from(blocks));
-    heap.counters.freed_bytes.add(u64::from(blocks) * class.bytes() as u64);
+    heap.counters
+        .freed_bytes
+        .add(u64::from(blocks) * class.bytes() as u64);
 }
 
 /// Counts the local frees of a page that nobody counted yet.
@@ -143,7 +149,11 @@ pub fn replace(heap: &'static Heap, page: PageRef) {
         return;
     } else if owned.is_free() {
         // While the token is out, the page may be on the news stack and has to stay what it is.
-        if page.shared().remote().peek().state() == State::Idle { Place::Warm } else { Place::Waiting }
+        if page.shared().remote().peek().state() == State::Idle {
+            Place::Warm
+        } else {
+            Place::Waiting
+        }
     } else if owned.local_count.get() > 0 {
         Place::Partial
     } else if owned.has_uncarved() {
@@ -187,7 +197,8 @@ fn retire(heap: &'static Heap, page: PageRef) {
 /// Takes an empty page of a class's page size that the heap kept.
 pub fn take_warm(heap: &'static Heap, class: SizeClass) -> Option<PageRef> {
     let page = heap.warm[class.page_size_index()].pop_last()?;
-    heap.warm_bytes.set(heap.warm_bytes.get() - class.page_slices().bytes());
+    heap.warm_bytes
+        .set(heap.warm_bytes.get() - class.page_slices().bytes());
     Some(page)
 }
 

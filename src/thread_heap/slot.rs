@@ -31,13 +31,23 @@ pub enum State {
 struct Slot {
     heap: Cell<&'static Heap>,
     state: Cell<State>,
-    /// Frees into heaps without a thread since this one got its heap.
+    /// The heap without a thread that this thread freed into last.
+    abandoned: Cell<*const Heap>,
+    /// How often it did since it got its own heap or freed into another such heap.
     abandoned_frees: Cell<u32>,
+    /// The blocks that its heap had handed out then.
+    allocations: Cell<u64>,
 }
 
 thread_local! {
     static SLOT: Slot = const {
-        Slot { heap: Cell::new(&VACANT), state: Cell::new(State::Uninit), abandoned_frees: Cell::new(0) }
+        Slot {
+            heap: Cell::new(&VACANT),
+            state: Cell::new(State::Uninit),
+            abandoned: Cell::new(ptr::null()),
+            abandoned_frees: Cell::new(0),
+            allocations: Cell::new(0),
+        }
     };
 }
 
@@ -52,12 +62,23 @@ pub fn state() -> State {
     SLOT.with(|slot| slot.state.get())
 }
 
-/// Counts one more free into a heap without a thread; how many there were.
-pub fn count_abandoned_free() -> u32 {
+/// After so many frees into one heap without a thread, a thread may exchange its heap for that one.
+const EXCHANGE_AFTER: u32 = 64;
+
+/// Counts one more free into `heap`, which has no thread. True when most of what this thread frees is that heap's:
+/// then it was handed the work of the thread that ended, and is better off with that thread's heap. (Without the
+/// comparison, a thread with blocks of two heaps exchanges them for ever.)
+pub fn belongs_to(heap: &'static Heap) -> bool {
     SLOT.with(|slot| {
+        let allocations = slot.heap.get().counters.allocations.get();
+        if !ptr::eq(slot.abandoned.get(), heap) {
+            slot.abandoned.set(heap);
+            slot.abandoned_frees.set(0);
+            slot.allocations.set(allocations);
+        }
         let count = slot.abandoned_frees.get() + 1;
         slot.abandoned_frees.set(count);
-        count
+        count >= EXCHANGE_AFTER && u64::from(count) * 2 >= allocations - slot.allocations.get()
     })
 }
 
@@ -65,7 +86,10 @@ pub fn count_abandoned_free() -> u32 {
 #[inline]
 pub fn count(heap: &'static Heap, which: impl Fn(&Counters) -> &Counter, n: u64) {
     if ptr::eq(heap, &VACANT) {
-        which(counters::shard(SLOT.with(|slot| ptr::from_ref(slot).addr()))).add_shared(n);
+        which(counters::shard(
+            SLOT.with(|slot| ptr::from_ref(slot).addr()),
+        ))
+        .add_shared(n);
     } else {
         which(&heap.counters).add(n);
     }
@@ -79,7 +103,7 @@ pub fn install(heap: &'static Heap) {
     compiler_fence(Ordering::Release);
     let first = SLOT.with(|slot| {
         slot.heap.set(heap);
-        slot.abandoned_frees.set(0);
+        slot.abandoned.set(ptr::null());
         slot.state.replace(State::Live) == State::Uninit
     });
     if first {
@@ -100,7 +124,9 @@ pub fn allocate_without_heap(class: SizeClass) -> refill::Refill {
         })
         .unwrap_or(refill::Refill::NONE);
     }
-    let Some(heap) = idle::lease_or_make() else { return refill::Refill::NONE };
+    let Some(heap) = idle::lease_or_make() else {
+        return refill::Refill::NONE;
+    };
     // A signal handler that ran meanwhile may have got the thread a heap.
     if state() == State::Uninit {
         install(heap);
