@@ -79,6 +79,9 @@ const_assert!(compute_bytes(CLASSES - 1) as usize == MAX_BINNED);
 const_assert!(compute_bytes(8) == 128 && compute_bytes(9) == 144);
 
 impl SizeClass {
+    /// The class of blocks of 1 KiB.
+    pub const KIB: Self = Self(compute(KIB));
+
     /// The class for a request, the same for `alloc`, `dealloc` and the unsized entry points; `None` when the
     /// request needs a page of its own.
     #[inline(always)]

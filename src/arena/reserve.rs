@@ -181,6 +181,11 @@ pub fn purged_bytes() -> u64 {
     RESERVE.purged.load(Relaxed)
 }
 
+/// Bytes of claimed slices.
+pub fn claimed_bytes() -> usize {
+    RESERVE.claimed.load(Relaxed)
+}
+
 /// Bytes of free slices that are resident.
 pub fn held_bytes() -> usize {
     RESERVE.held.load(Relaxed)

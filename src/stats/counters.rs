@@ -25,7 +25,7 @@ macro_rules! counters {
 }
 
 counters! {
-    allocations, frees, allocated_bytes, freed_bytes,
+    allocations, frees, recycled, allocated_bytes, freed_bytes,
     fresh_pages, fresh_page_bytes, reused_pages, carved_refills,
     remote_frees, drained_active, drained_partial, drained_full, drained_abandoned,
     fresh_pages_with_news_pending, pages_scanned_in_vain,

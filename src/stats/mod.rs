@@ -36,13 +36,16 @@ macro_rules! stats {
 stats! {
     /// Blocks moved into bins or handed out directly, less those that came back from bins unused.
     allocations,
-    /// Blocks that came back to their pages.
+    /// Blocks that came back to their pages, and recycled ones.
     frees,
+    /// Blocks freed outside their bin's current page that went straight back into the bin, without a visit to their
+    /// page. Counted among the frees, and among the allocations since they are in a bin again.
+    recycled,
     /// Refills served by a page that was claimed from an arena (step 8).
     fresh_pages,
     /// The bytes of those pages.
     fresh_page_bytes,
-    /// Refills served by freed blocks: from the current page, news, partly used, warm or adopted pages (steps 1 to
+    /// Refills served by freed blocks: by a batch of recycled ones, or from the current page, news, partly used, warm or adopted pages (steps 1 to
     /// 4, 6 and 7).
     reused_pages,
     /// Refills served by blocks of a page in use that were never handed out before (step 5). Not counted as reuse,

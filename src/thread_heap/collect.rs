@@ -67,8 +67,9 @@ pub fn stats() -> Stats {
     idle::all().for_each(|heap| sum.absorb(&heap.counters));
     let totals = arena::totals();
     Stats {
-        allocations: sum.allocations.get(),
-        frees: sum.frees.get(),
+        allocations: sum.allocations.get() + sum.recycled.get(),
+        frees: sum.frees.get() + sum.recycled.get(),
+        recycled: sum.recycled.get(),
         fresh_pages: sum.fresh_pages.get(),
         fresh_page_bytes: sum.fresh_page_bytes.get(),
         reused_pages: sum.reused_pages.get(),

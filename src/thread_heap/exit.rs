@@ -1,6 +1,6 @@
 //! Leaving a heap, serving heaps without a thread, and taking pages over from them.
 
-use super::{Heap, credit, free, idle, settle, slot};
+use super::{Heap, free, idle, settle, slot};
 use crate::free_list::Block;
 use crate::page::descriptor::Place;
 use crate::page::shared_line::RemotePage;
@@ -37,11 +37,18 @@ pub fn flush_class(heap: &'static Heap, class: SizeClass) {
     let start = bin.start.replace(0);
     let bytes = bin.bytes.replace(0) as usize;
     let mut list = bin.free.replace(ptr::null_mut());
-    credit::revoke(heap, bin, class);
+    bin.credit.set(0);
     // SAFETY: the caller holds the heap of this page.
     let owned = unsafe { page.owned() };
     let mut own = 0;
-    while let Some(block) = NonNull::new(list) {
+    loop {
+        let Some(block) = NonNull::new(list) else {
+            match heap.recycling.pop(class) {
+                Some(batch) => list = batch.as_ptr(),
+                None => break,
+            }
+            continue;
+        };
         // SAFETY: the list was just taken out of the bin, and ends with null.
         list = unsafe { Block::next(block) };
         if block.addr().get().wrapping_sub(start) < bytes {

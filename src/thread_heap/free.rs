@@ -2,7 +2,7 @@
 //! [`free_elsewhere`]: the registry finds the page, and the block goes onto the page's local or remote list.
 
 use super::slot;
-use super::{Heap, exit, settle};
+use super::{Heap, exit, recycle, settle};
 use crate::abort;
 use crate::arena::{registry, reserve};
 use crate::free_list::Block;
@@ -45,15 +45,16 @@ pub unsafe fn free(block: NonNull<u8>, class: SizeClass) {
 /// As for [`free`]; `heap` is the calling thread's.
 #[inline(never)]
 unsafe fn recycle_or_free(heap: &'static Heap, block: NonNull<u8>, class: SizeClass) {
-    let bin = heap.bin(class);
-    let credit = bin.credit.get();
-    if credit > 0 {
+    if recycle::applies(class) {
+        let bin = heap.bin(class);
         let Some(page) = registry::find(block.addr().get()) else {
             foreign(block)
         };
         // A block that was shrunk in place is of another class: its alignment may be less than this class promises.
-        if page.shared().block_bytes() == class.bytes() && !page.shared().owner().is_null() {
-            bin.credit.set(credit - 1);
+        let recyclable =
+            page.shared().block_bytes() == class.bytes() && !page.shared().owner().is_null();
+        if recyclable && recycle::spend(heap, bin, class) {
+            heap.counters.recycled.add(1);
             let block = block.cast::<Block>();
             // SAFETY: the caller gives the block up; the bin's list belongs to the thread that holds the heap.
             unsafe { Block::link(block, bin.free.get()) };

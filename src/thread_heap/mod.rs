@@ -12,8 +12,6 @@ pub mod check;
 #[cfg(native)]
 pub mod collect;
 #[cfg(native)]
-pub mod credit;
-#[cfg(native)]
 pub mod exit;
 #[cfg(native)]
 pub mod fork;
@@ -21,6 +19,8 @@ pub mod fork;
 pub mod free;
 #[cfg(native)]
 pub mod idle;
+#[cfg(native)]
+pub mod recycle;
 #[cfg(native)]
 pub mod refill;
 #[cfg(native)]
@@ -34,6 +34,7 @@ pub use heap::*;
 #[cfg(native)]
 mod heap {
     use super::news::{Announced, Leased, News};
+    use super::recycle::Recycling;
     use crate::free_list::Block;
     use crate::page::descriptor::{Descriptor, PageRef};
     use crate::page::queue::PageQueue;
@@ -52,10 +53,8 @@ mod heap {
         pub start: Cell<usize>,
         /// The bytes of the current page, 0 without one: what lies `bytes` or more behind `start` is elsewhere.
         pub bytes: Cell<u32>,
-        /// How many blocks of other pages may still go onto this list before the next refill: see `credit.rs`.
-        pub credit: Cell<u16>,
-        /// The blocks of the last grant.
-        pub granted: Cell<u16>,
+        /// How many blocks of other pages may still go onto this list: see `recycle.rs`.
+        pub credit: Cell<u32>,
         /// The current page.
         pub page: Cell<Option<PageRef>>,
     }
@@ -76,10 +75,10 @@ mod heap {
     pub struct Heap {
         bins: [Bin; CLASSES],
         queues: [Queues; CLASSES],
+        /// Recycled blocks that were set aside.
+        pub recycling: Recycling,
         /// Empty pages by size, kept for the next class that needs one.
         pub warm: [PageQueue; PAGE_SIZES],
-        /// The bytes of credit that no bin has: see `credit.rs`.
-        pub credit_pool: Cell<usize>,
         /// The bytes of the warm pages.
         pub warm_bytes: Cell<usize>,
         /// News taken and not settled yet, linked like the news.
@@ -120,7 +119,6 @@ mod heap {
                         start: Cell::new(0),
                         bytes: Cell::new(0),
                         credit: Cell::new(0),
-                        granted: Cell::new(0),
                         page: Cell::new(None),
                     }
                 }; CLASSES],
@@ -130,8 +128,8 @@ mod heap {
                         uncarved: EMPTY,
                     }
                 }; CLASSES],
+                recycling: Recycling::new(),
                 warm: [EMPTY; PAGE_SIZES],
-                credit_pool: Cell::new(super::credit::POOL_BYTES),
                 warm_bytes: Cell::new(0),
                 pending: Cell::new(ptr::null_mut()),
                 uncounted: Cell::new(false),

@@ -14,7 +14,7 @@
 //! The work is proportional to the pages with news; no list is scanned in the hope of finding some.
 
 use super::news::Leased;
-use super::{Bin, Heap, VACANT, check, credit, fork, idle, settle, slot};
+use super::{Bin, Heap, VACANT, check, fork, idle, recycle, settle, slot};
 use crate::arena::{self, registry, reserve};
 use crate::background;
 use crate::free_list::Block;
@@ -77,7 +77,10 @@ pub fn refill(heap: &'static Heap, class: SizeClass) -> Refill {
         bin.free.set(unsafe { Block::next(block) });
         return Refill::used(block.as_ptr());
     }
-    credit::grant(heap, bin, class);
+    if let Some(block) = recycle::take_batch(heap, bin, class) {
+        heap.counters.reused_pages.add(1);
+        return Refill::used(block.as_ptr());
+    }
     let mut rounds = 0;
     let mut limit = NEWS_LIMIT;
     loop {

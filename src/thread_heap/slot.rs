@@ -78,7 +78,9 @@ pub fn belongs_to(heap: &'static Heap) -> bool {
         }
         let count = slot.abandoned_frees.get() + 1;
         slot.abandoned_frees.set(count);
-        count >= EXCHANGE_AFTER && u64::from(count) * 2 >= allocations - slot.allocations.get()
+        // What was handed out can be taken back uncounted: a flush returns the bins' blocks.
+        let allocated = allocations.saturating_sub(slot.allocations.get());
+        count >= EXCHANGE_AFTER && u64::from(count) * 2 >= allocated
     })
 }
 
