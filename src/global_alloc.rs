@@ -4,7 +4,7 @@ use crate::large;
 use crate::page::descriptor::PageRef;
 use crate::page::shared_line::{Kind, RemotePage};
 use crate::size_class::SizeClass;
-use crate::thread_heap::{alloc, free, slot};
+use crate::thread_heap::{alloc, free};
 use crate::{Millpond, arena::registry};
 use std::alloc::{GlobalAlloc, Layout};
 use std::ptr::NonNull;
@@ -36,7 +36,7 @@ unsafe impl GlobalAlloc for Millpond {
             // SAFETY: the contract: the layout is that of the allocation, and the block is given up.
             Some(class) => unsafe { free::free(block, class) },
             // SAFETY: as above.
-            None => unsafe { free::free_elsewhere(slot::heap(), block) },
+            None => unsafe { free::free_unclassed(block) },
         }
     }
 

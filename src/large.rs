@@ -151,7 +151,8 @@ pub unsafe fn resize(page: PageRef, size: usize, align: usize) -> Option<NonNull
     if size > MAX_BYTES {
         return None;
     }
-    let slices = SliceCount::covering(size)?;
+    // A block of no bytes keeps a slice, as in `allocate`.
+    let slices = SliceCount::covering(size.max(1))?;
     let old = SliceCount((page.shared().block_bytes() / SLICE_SIZE) as u32);
     // SAFETY: pages lie above address 0.
     let start = unsafe { NonNull::new_unchecked(page.shared().start()) };

@@ -20,7 +20,7 @@ pub const CLASSES: usize = 89;
 /// The largest size that a class serves; above it a block has a page of its own.
 pub const MAX_BINNED: usize = 128 * KIB;
 /// The largest size whose class is read from a table of one byte for each 8 bytes.
-pub const MAX_TABLED: usize = KIB;
+const MAX_TABLED: usize = 2 * KIB;
 /// The largest alignment that a class can serve.
 pub const MAX_BINNED_ALIGN: usize = SLICE_SIZE;
 
@@ -54,11 +54,13 @@ const fn compute_bytes(class: usize) -> u32 {
     }
 }
 
-static TABLE: [u8; MAX_TABLED / 8 + 1] = {
-    let mut table = [0; MAX_TABLED / 8 + 1];
+/// The classes of sizes 1 to 8, 9 to 16 and so on. A constant and not a static, so that the code that it is inlined
+/// into has it beside its own data.
+const TABLE: [u8; MAX_TABLED / 8] = {
+    let mut table = [0; MAX_TABLED / 8];
     let mut i = 0;
     while i < table.len() {
-        table[i] = compute(i * 8);
+        table[i] = compute((i + 1) * 8);
         i += 1;
     }
     table
@@ -86,12 +88,11 @@ impl SizeClass {
     /// request needs a page of its own.
     #[inline(always)]
     pub fn of(size: usize, align: usize) -> Option<Self> {
-        if size <= MAX_TABLED && align <= 16 {
-            // Every class of 16 bytes or more is a multiple of 16, so the larger of both is enough here.
-            let need = if size > align { size } else { align };
-            // Written without a bounds check: the table's length is the bound just tested.
-            // SAFETY: need <= MAX_TABLED, so the index is at most MAX_TABLED / 8, the table's last.
-            return Some(Self(unsafe { *TABLE.get_unchecked((need + 7) >> 3) }));
+        // The last byte of the size rounded up to its alignment; all ones for size 0.
+        let last = size.wrapping_sub(1) | (align - 1);
+        if last < MAX_TABLED {
+            // SAFETY: the table has MAX_TABLED / 8 entries.
+            return Some(Self(unsafe { *TABLE.get_unchecked(last >> 3) }));
         }
         Self::of_large(size, align)
     }
@@ -102,9 +103,9 @@ impl SizeClass {
         if align > MAX_BINNED_ALIGN {
             return None;
         }
-        match align_up(size, align) {
-            // A size of 0 with a large alignment rounds to 0; the alignment is its class then.
-            Some(need) if need <= MAX_BINNED => Some(Self(compute(need.max(align)))),
+        // A block of size 0 has an address of its own, and so a byte.
+        match align_up(size.max(1), align) {
+            Some(need) if need <= MAX_BINNED => Some(Self(compute(need))),
             _ => None,
         }
     }

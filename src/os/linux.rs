@@ -138,18 +138,22 @@ pub unsafe fn remap(
         return Err(old);
     };
     let kept = old.bytes.min(bytes);
-    // SAFETY: source and target are live mappings of ours of at least `kept` bytes; the target's pages are unused.
-    // On success the source range is unmapped by the kernel.
+    // It grows on the way, so that it is one mapping again: kernels before 6.17 don't move several at once.
+    // SAFETY: source and target are live mappings of ours of at least `kept` and `bytes` bytes; the target's pages are
+    // unused. On success the source range is unmapped by the kernel.
     let moved = unsafe {
         libc::mremap(
             old.base.as_ptr().cast::<c_void>(),
             kept,
-            kept,
+            bytes,
             libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED,
             target.base.as_ptr().cast::<c_void>(),
         )
     };
     if moved == libc::MAP_FAILED {
+        // The kernel may have unmapped the target already, and another thread may have a mapping there now: what is
+        // left of it, address space only, stays.
+        std::mem::forget(target);
         return Err(old);
     }
     // What remains of the old mapping is its padding, and, when shrinking, its tail: the addresses in between are

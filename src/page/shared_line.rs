@@ -214,6 +214,7 @@ pub struct RemoteFree<H> {
 ///
 /// # Safety
 /// `block` is a live block of `page`, and the caller gives it up.
+#[inline(always)]
 pub unsafe fn remote_free<P: RemotePage>(
     page: &P,
     block: NonNull<Block>,

@@ -59,7 +59,7 @@ pub fn flush_class(heap: &'static Heap, class: SizeClass) {
         } else {
             // A recycled block, live to its page until now.
             // SAFETY: as above; it came to the bin through a free with this class.
-            if let Some(owner) = unsafe { free::give_back(heap, block.cast()) } {
+            if let Some(owner) = unsafe { free::return_block(heap, block.cast()) } {
                 settle_and_park(owner);
             }
         }

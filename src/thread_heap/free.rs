@@ -1,11 +1,11 @@
 //! Freeing. The fast path is [`free`]: a block of its bin's current page goes onto the bin's list. Otherwise
-//! [`free_elsewhere`]: the registry finds the page, and the block goes onto the page's local or remote list.
+//! [`free_elsewhere`]: the registry finds the page, and the block goes onto the bin's list as recycled, onto its page's
+//! local list, or onto its page's remote list.
 
 use super::slot;
 use super::{Heap, exit, recycle, settle};
 use crate::abort;
-use crate::arena::{registry, reserve};
-use crate::free_list::Block;
+use crate::arena::registry;
 use crate::large;
 use crate::page::descriptor::{PageRef, Place};
 use crate::page::shared_line::{Kind, RemotePage, remote_free};
@@ -29,72 +29,130 @@ pub unsafe fn free(block: NonNull<u8>, class: SizeClass) {
     let heap = slot::heap();
     let bin = heap.bin(class);
     if block.addr().get().wrapping_sub(bin.start.get()) < bin.bytes.get() as usize {
-        let block = block.cast::<Block>();
-        // SAFETY: the caller gives the block up; the bin's list belongs to the thread that holds the heap.
-        unsafe { Block::link(block, bin.free.get()) };
-        bin.free.set(block.as_ptr());
+        // SAFETY: the caller gives the block up.
+        unsafe { bin.push(block.cast()) };
     } else {
         // SAFETY: passed on.
-        unsafe { recycle_or_free(heap, block, class) }
+        unsafe { free_elsewhere(heap, block, class) }
     }
 }
 
-/// Frees a block outside its bin's current page: onto the bin's list, if there is credit for it.
+/// Frees a block outside its bin's current page.
 ///
 /// # Safety
 /// As for [`free`]; `heap` is the calling thread's.
 #[inline(never)]
-unsafe fn recycle_or_free(heap: &'static Heap, block: NonNull<u8>, class: SizeClass) {
+unsafe fn free_elsewhere(heap: &'static Heap, block: NonNull<u8>, class: SizeClass) {
+    let Some(page) = registry::find(block.addr().get()) else {
+        foreign(block)
+    };
     if recycle::applies(class) {
         let bin = heap.bin(class);
-        let Some(page) = registry::find(block.addr().get()) else {
-            foreign(block)
-        };
         // A block that was shrunk in place is of another class: its alignment may be less than this class promises.
-        let recyclable =
-            page.shared().block_bytes() == class.bytes() && !page.shared().owner().is_null();
-        if recyclable && recycle::spend(heap, bin, class) {
+        if page.shared().block_bytes() == class.bytes() && !page.shared().owner().is_null() {
+            if !recycle::spend(bin) {
+                // SAFETY: passed on.
+                return unsafe { set_aside_and_free(heap, page, block, class) };
+            }
             heap.counters.recycled.add(1);
-            let block = block.cast::<Block>();
-            // SAFETY: the caller gives the block up; the bin's list belongs to the thread that holds the heap.
-            unsafe { Block::link(block, bin.free.get()) };
-            bin.free.set(block.as_ptr());
-            return;
+            // SAFETY: the caller gives the block up.
+            return unsafe { bin.push(block.cast()) };
         }
     }
     // SAFETY: passed on.
-    unsafe { free_elsewhere(heap, block) }
+    unsafe { free_to_page(heap, page, block) }
 }
 
-/// Frees a block wherever it is.
+/// Frees a block of a recycled class whose bin has no credit left.
 ///
 /// # Safety
-/// As for [`free`]; `heap` is the calling thread's.
-#[inline]
-pub unsafe fn free_elsewhere(heap: &'static Heap, block: NonNull<u8>) {
+/// As for [`free`]; `page` is the block's.
+#[cold]
+#[inline(never)]
+unsafe fn set_aside_and_free(
+    heap: &'static Heap,
+    page: PageRef,
+    block: NonNull<u8>,
+    class: SizeClass,
+) {
+    let bin = heap.bin(class);
+    if recycle::set_aside(heap, bin, class) {
+        heap.counters.recycled.add(1);
+        // SAFETY: the caller gives the block up.
+        unsafe { bin.push(block.cast()) };
+    } else {
+        // SAFETY: passed on.
+        unsafe { free_to_page(heap, page, block) }
+    }
+}
+
+/// Frees a block whose layout has no class, or isn't known.
+///
+/// # Safety
+/// As for [`free`].
+#[cold]
+#[inline(never)]
+pub unsafe fn free_unclassed(block: NonNull<u8>) {
+    let Some(page) = registry::find(block.addr().get()) else {
+        foreign(block)
+    };
     // SAFETY: passed on.
-    if let Some(owner) = unsafe { give_back(heap, block) } {
+    unsafe { free_to_page(slot::heap(), page, block) }
+}
+
+/// Frees a block to its page.
+///
+/// # Safety
+/// As for [`free`]; `page` is the block's, and `heap` the calling thread's.
+#[inline(always)]
+unsafe fn free_to_page(heap: &'static Heap, page: PageRef, block: NonNull<u8>) {
+    if page.shared().owner() == heap.as_owner() {
+        // SAFETY: passed on.
+        unsafe { free_locally(heap, page, block) }
+    } else {
+        // SAFETY: passed on.
+        unsafe { free_remotely(heap, page, block) }
+    }
+}
+
+/// A free into a page of the heap.
+///
+/// # Safety
+/// As for [`free`]; `page` is the block's, and of `heap`, which the caller holds.
+#[inline(always)]
+unsafe fn free_locally(heap: &'static Heap, page: PageRef, block: NonNull<u8>) {
+    // SAFETY: the page is of the heap that the caller holds.
+    let owned = unsafe { page.owned() };
+    // SAFETY: the block is the caller's to give.
+    if unsafe { owned.push_local(block.cast()) } {
+        local_event(heap, page, block);
+    }
+}
+
+/// A free into a page that isn't the thread's.
+///
+/// # Safety
+/// As for [`free_to_page`].
+#[inline(never)]
+unsafe fn free_remotely(heap: &'static Heap, page: PageRef, block: NonNull<u8>) {
+    // SAFETY: passed on.
+    if let Some(owner) = unsafe { free_to_others(heap, page, block) } {
         exit::serve_abandoned(owner);
     }
 }
 
-/// Puts a block onto the local or remote list of its page. What it returns is a heap without a thread whose lease the
+/// Returns a block that no bin wants any more to its page. What this returns is a heap without a thread whose lease the
 /// caller holds now, and which it must serve and park.
 ///
 /// # Safety
-/// As for [`free`], but `heap` is any heap that the caller holds, or the vacant one.
-#[inline]
-pub unsafe fn give_back(heap: &'static Heap, block: NonNull<u8>) -> Option<&'static Heap> {
+/// As for [`free`], but `heap` is any heap that the caller holds.
+pub unsafe fn return_block(heap: &'static Heap, block: NonNull<u8>) -> Option<&'static Heap> {
     let Some(page) = registry::find(block.addr().get()) else {
         foreign(block)
     };
     if page.shared().owner() == heap.as_owner() {
-        // SAFETY: the page is of the heap that the caller holds.
-        let owned = unsafe { page.owned() };
-        // SAFETY: the block is the caller's to give.
-        if unsafe { owned.push_local(block.cast()) } {
-            local_event(heap, page, block);
-        }
+        // SAFETY: passed on.
+        unsafe { free_locally(heap, page, block) };
         return None;
     }
     // SAFETY: passed on.
@@ -115,38 +173,56 @@ fn local_event(heap: &'static Heap, page: PageRef, block: NonNull<u8>) {
     settle::replace(heap, page);
 }
 
-/// A free into a page of another heap, or of a block with a page or mapping of its own.
+/// A free into a page of another heap, or of a block that has a page or mapping of its own. What it returns is as for
+/// [`return_block`].
 ///
 /// # Safety
-/// As for [`free`].
-#[inline(never)]
+/// As for [`return_block`]; `page` is the block's.
+#[inline(always)]
 unsafe fn free_to_others(
     heap: &'static Heap,
     page: PageRef,
     block: NonNull<u8>,
 ) -> Option<&'static Heap> {
-    match page.shared().kind() {
-        Kind::Binned => {}
-        Kind::Large | Kind::Huge if page.shared().start() == block.as_ptr() => {
-            // SAFETY: the block is the page's only one, and is given up.
-            unsafe { large::free(page) };
-            return None;
-        }
-        _ => foreign(block),
+    if page.shared().owner().is_null() {
+        // SAFETY: passed on.
+        unsafe { free_unowned(page, block) };
+        return None;
     }
     slot::count(heap, |counters| &counters.remote_frees, 1);
-    let wants_purge = || reserve::over_with(page.slices().bytes());
     // SAFETY: the block is a live one of this page, and is given up.
-    let Ok(done) =
-        (unsafe { remote_free(page, block.cast(), wants_purge, || settle::discard(page)) })
-    else {
+    let done = unsafe {
+        remote_free(
+            page,
+            block.cast(),
+            || settle::wants_purge(page),
+            || settle::discard(page),
+        )
+    };
+    let Ok(done) = done else {
         abort::misuse(block.addr().get(), DOUBLE_FREE)
     };
     if done.pinned {
-        reserve::pin(page.slices().bytes());
+        settle::pin(page);
     }
     // SAFETY: heaps are never unmapped.
     done.serve.map(|owner| unsafe { owner.as_ref() })
+}
+
+/// Frees a block that has a page or mapping of its own.
+///
+/// # Safety
+/// As for [`free`].
+#[cold]
+#[inline(never)]
+unsafe fn free_unowned(page: PageRef, block: NonNull<u8>) {
+    match page.shared().kind() {
+        Kind::Large | Kind::Huge if page.shared().start() == block.as_ptr() => {
+            // SAFETY: the block is the page's only one, and is given up.
+            unsafe { large::free(page) }
+        }
+        _ => foreign(block),
+    }
 }
 
 /// Ends the process because of a pointer that isn't a block's.

@@ -41,7 +41,7 @@ mod heap {
     use crate::size_class::{CLASSES, PAGE_SIZES, SizeClass};
     use crate::stats::Counters;
     use std::cell::Cell;
-    use std::ptr;
+    use std::ptr::{self, NonNull};
     use std::sync::atomic::AtomicPtr;
 
     /// The part of a bin that the fast paths touch: 32 bytes.
@@ -60,6 +60,19 @@ mod heap {
     }
 
     static_assertions::assert_eq_size!(Bin, [u64; 4]);
+
+    impl Bin {
+        /// Pushes a block onto the list.
+        ///
+        /// # Safety
+        /// The caller holds the bin's heap and gives the block up.
+        #[inline(always)]
+        pub unsafe fn push(&self, block: NonNull<Block>) {
+            // SAFETY: the block is the caller's.
+            unsafe { Block::link(block, self.free.get()) };
+            self.free.set(block.as_ptr());
+        }
+    }
 
     /// A bin's other pages, for the slow paths.
     pub struct Queues {

@@ -125,10 +125,10 @@ pub fn applies(class: SizeClass) -> bool {
 }
 
 /// Whether a block of such a class may be put onto the bin's list; spends one credit.
-#[inline]
-pub fn spend(heap: &Heap, bin: &Bin, class: SizeClass) -> bool {
+#[inline(always)]
+pub fn spend(bin: &Bin) -> bool {
     match bin.credit.get() {
-        0 => set_aside(heap, bin, class),
+        0 => false,
         credit => {
             bin.credit.set(credit - 1);
             true
@@ -136,9 +136,8 @@ pub fn spend(heap: &Heap, bin: &Bin, class: SizeClass) -> bool {
     }
 }
 
-/// Sets the bin's list aside as a batch, if it may.
-#[cold]
-fn set_aside(heap: &Heap, bin: &Bin, class: SizeClass) -> bool {
+/// Sets the bin's list aside as a batch, if it may, and spends one of the new credit.
+pub fn set_aside(heap: &Heap, bin: &Bin, class: SizeClass) -> bool {
     // A bin without a page has never allocated (or was flushed), and the vacant heap's never do.
     if bin.page.get().is_none() || !heap.recycling.may_push(class) {
         return false;

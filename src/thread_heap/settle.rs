@@ -230,6 +230,8 @@ fn release(page: PageRef) {
 
 /// Discards the contents of a page whose every block is free, and which the caller alone can reach: PURGING keeps
 /// everyone out.
+#[cold]
+#[inline(never)]
 pub fn discard(page: PageRef) {
     let bytes = page.slices().bytes();
     // SAFETY: pages lie above address 0.
@@ -237,6 +239,20 @@ pub fn discard(page: PageRef) {
     // SAFETY: no block of the page is live, and it is whole slices of an arena.
     unsafe { os::discard(start, bytes) };
     reserve::count_discarded(bytes);
+}
+
+/// Whether the last freer of a page discards its contents.
+#[cold]
+#[inline(never)]
+pub fn wants_purge(page: PageRef) -> bool {
+    reserve::over_with(page.slices().bytes())
+}
+
+/// Counts a page whose every block is free and whose contents are still there.
+#[cold]
+#[inline(never)]
+pub fn pin(page: PageRef) {
+    reserve::pin(page.slices().bytes());
 }
 
 /// Notes how far into the page blocks were handed out.
