@@ -4,9 +4,9 @@
 //! - The bound is 5% of the recent peak of claimed memory, between 8 and 32 MiB. Beyond it, memory is given back in
 //!   the call that releases it, so that it is back although nobody calls us afterwards.
 //! - A program that shows within a window that it wanted the purged memory back (it claims fresh slices just after a
-//!   purge) earns a bonus on top, of at most a quarter of the peak, which halves in every window without need.
-//! - What nobody claimed from the reserve for a whole window (the purge delay) is given back at the window's end, by
-//!   whichever slow path comes by, the background thread, or `collect`.
+//!   purge) earns a bonus on top, of at most half of the peak, which what a window didn't need is taken from.
+//! - Half of what nobody claimed from the reserve for a whole window (the purge delay) is given back at the window's
+//!   end, by whichever slow path comes by, the background thread, or `collect`.
 //!
 //! Everything here is an estimate kept in relaxed atomics: a lost update costs a little memory or time, nothing else.
 
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed};
 const FLOOR: usize = 8 * MIB;
 const CEILING: usize = 32 * MIB;
 /// The bonus is at most the peak divided by this.
-const BONUS_SHARE: usize = 4;
+const BONUS_SHARE: usize = 2;
 
 /// All on one line of their own: written at page granularity by any thread.
 #[repr(C, align(128))]
@@ -133,10 +133,10 @@ pub fn tick() {
     }
     let unused = RESERVE.lowest.load(Relaxed);
     if unused > 0 {
-        super::purge(unused);
-        RESERVE
-            .bonus
-            .store(RESERVE.bonus.load(Relaxed) / 2, Relaxed);
+        // Half of it, so that what is needed every other window stays; an idle program's reserve is gone in a few.
+        let surplus = if unused > MIB { unused / 2 } else { unused };
+        super::purge(surplus);
+        subtract(&RESERVE.bonus, surplus);
     }
     RESERVE.regrettable.store(0, Relaxed);
     RESERVE.lowest.store(RESERVE.held.load(Relaxed), Relaxed);
