@@ -11,6 +11,7 @@ use super::{Heap, VACANT, settle, slot};
 use crate::arena;
 use crate::background;
 use crate::free_list::remote::State;
+use crate::page::descriptor::PageRef;
 use crate::page::shared_line::RemotePage;
 use crate::stats::counters;
 use std::ptr;
@@ -35,29 +36,36 @@ unsafe extern "C" fn in_child() {
 /// at worst beside threads that it made since: then a token may be one of theirs, and is left to them.
 pub fn repair(heap: &'static Heap) {
     heap.needs_repair.set(false);
-    settle::settle_all(heap);
     if counters::threads() > 1 {
+        settle::settle_all(heap);
         return;
     }
-    arena::each_claimed_slice(|start| {
-        let Some(page) = arena::registry::find_start(start.addr().get()) else {
-            return;
-        };
-        if !ptr::eq(page.shared().owner(), heap) {
-            return;
-        }
-        let remote = page.shared().remote();
-        match remote.peek().state() {
-            State::Idle => {}
+    // First, so that the news can be settled whole: a page that stands there already must not be added again below.
+    each_page_of(heap, |page| {
+        if page.shared().remote().peek().state() == State::Purging {
             // The thread that was discarding the contents is gone; that they are discarded in part is no matter, but
             // they can't be relied on to be zero, so the page is finished here.
-            State::Purging => {
-                settle::discard(page);
-                remote.finish_purge();
-                settle::add_pending(heap, page);
-            }
-            State::Queued | State::Empty => settle::add_pending(heap, page),
+            settle::discard(page);
+            page.shared().remote().finish_purge();
         }
     });
     settle::settle_all(heap);
+    // What still has its token out was never announced.
+    each_page_of(heap, |page| {
+        if page.shared().remote().peek().state() != State::Idle {
+            settle::add_pending(heap, page);
+        }
+    });
+    settle::settle_all(heap);
+}
+
+/// Visits the pages that the heap owns.
+fn each_page_of(heap: &'static Heap, mut visit: impl FnMut(PageRef)) {
+    arena::each_claimed_slice(|start| {
+        if let Some(page) = arena::registry::find_start(start.addr().get())
+            && ptr::eq(page.shared().owner(), heap)
+        {
+            visit(page);
+        }
+    });
 }
