@@ -8,6 +8,7 @@ pub mod block;
 pub mod child;
 pub mod harness;
 pub mod process;
+pub mod program;
 pub mod thread;
 
 /// Leaves a test out by name, with the reason; a failure where everything has to run (`MILLPOND_REQUIRE_ALL=1`).
