@@ -70,7 +70,7 @@ pub struct OwnedLine {
     pub place: Cell<Place>,
     /// Uncarved blocks are known to read as zero.
     pub clean: Cell<bool>,
-    /// Debug builds: had undrained news when the heap last took a fresh page of this class.
+    /// Debug builds: had undrained remote frees when a refill of its class started.
     pub overlooked: Cell<bool>,
 }
 

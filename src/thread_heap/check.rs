@@ -1,9 +1,10 @@
-//! Debug builds: whenever a heap takes a fresh page, no page of that class may have remote frees that the heap was told
-//! of before its last look at its news. The published failure of this design's kind was exactly that.
+//! Debug builds: no fresh page is taken while the heap knows of remote frees in pages of the class. The published
+//! failure of this design's kind was exactly that.
 //!
-//! A page with undrained frees that stands among the heap's news is noted; if it still stands there, undrained, at
-//! the heap's next fresh page of the class, the process is ended: in between, a refill had to settle it. Pages
-//! whose token is still on its way are not on the news yet and so are not noted.
+//! When a refill starts, the pages of its class that have undrained frees are noted: the current page, and those among
+//! the heap's news. If one of them is as it was when the refill gets to step 8, the process is ended: a step before
+//! should have drained it. Pages whose token is still on its way are not among the news yet and so are not noted, and
+//! neither are frees that arrive meanwhile.
 
 use super::Heap;
 use crate::size_class::SizeClass;
@@ -43,40 +44,74 @@ mod switches {
 
 pub use switches::*;
 
+/// At the start of a refill.
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+pub fn at_refill(_: &'static Heap, _: SizeClass) {}
+
 /// Before step 8.
 #[cfg(not(debug_assertions))]
 #[inline(always)]
 pub fn before_fresh_page(_: &'static Heap, _: SizeClass) {}
 
-/// Before step 8.
 #[cfg(debug_assertions)]
-pub fn before_fresh_page(heap: &'static Heap, class: SizeClass) {
-    use super::news::Leased;
-    use crate::abort;
-    use crate::page::descriptor::PageRef;
-    use crate::page::shared_line::RemotePage;
+pub use walks::*;
 
-    let visit = |first: *mut crate::page::descriptor::Descriptor| {
-        let mut at = first;
-        while !at.is_null() {
-            // SAFETY: descriptors live for ever, and this heap's lease holder, the caller, is the only one to take
-            // pages off its news.
-            let page: PageRef = unsafe { &*at };
-            // SAFETY: the page is of the heap that the caller holds.
-            let owned = unsafe { page.owned() };
-            if owned.class.get() == class && page.shared().remote().peek().count() > 0 {
-                if owned.overlooked.replace(true) {
-                    let start = page.shared().start().addr();
-                    abort::broken(
-                        start,
-                        "a fresh page is taken although this page has undrained remote frees",
-                    );
-                }
+#[cfg(debug_assertions)]
+mod walks {
+    use super::*;
+    use crate::abort;
+    use crate::page::descriptor::{Descriptor, PageRef};
+    use crate::page::shared_line::RemotePage;
+    use crate::thread_heap::news::Leased;
+    use std::sync::atomic::Ordering::Relaxed;
+
+    /// At the start of a refill.
+    pub fn at_refill(heap: &'static Heap, class: SizeClass) {
+        each_undrained(heap, class, |page| {
+            // SAFETY: the page is of the heap, whose lease the caller holds.
+            unsafe { page.owned() }.overlooked.set(true);
+        });
+    }
+
+    /// Before step 8.
+    pub fn before_fresh_page(heap: &'static Heap, class: SizeClass) {
+        each_undrained(heap, class, |page| {
+            // SAFETY: as above.
+            if unsafe { page.owned() }.overlooked.get() {
+                let start = page.shared().start().addr();
+                abort::broken(
+                    start,
+                    "a fresh page is taken although this page has undrained remote frees",
+                );
             }
-            // Relaxed: acquired by `peek`, or linked by the lease holder.
-            at = super::news_link(page).load(std::sync::atomic::Ordering::Relaxed);
+        });
+    }
+
+    /// Visits the pages of the class with undrained remote frees that the heap knows of, some of them twice.
+    fn each_undrained(heap: &'static Heap, class: SizeClass, visit: impl Fn(PageRef)) {
+        let look = |page: PageRef| {
+            // SAFETY: the page is of the heap, whose lease the caller holds.
+            let same = unsafe { page.owned() }.class.get() == class;
+            if same && page.shared().remote().peek().count() > 0 {
+                visit(page);
+            }
+        };
+        if let Some(page) = heap.bin(class).page.get() {
+            look(page);
         }
-    };
-    visit(heap.news().peek());
-    visit(heap.pending.get());
+        let walk = |first: *mut Descriptor| {
+            let mut at = first;
+            while !at.is_null() {
+                // SAFETY: descriptors live for ever, and this heap's lease holder, the caller, is the only one to
+                // take pages off its news.
+                let page: PageRef = unsafe { &*at };
+                look(page);
+                // Relaxed: acquired by `peek`, or linked by the lease holder.
+                at = crate::thread_heap::news_link(page).load(Relaxed);
+            }
+        };
+        walk(heap.news().peek());
+        walk(heap.pending.get());
+    }
 }

@@ -81,6 +81,7 @@ pub fn refill(heap: &'static Heap, class: SizeClass) -> Refill {
         heap.counters.reused_pages.add(1);
         return Refill::used(block.as_ptr());
     }
+    check::at_refill(heap, class);
     let mut rounds = 0;
     let mut limit = NEWS_LIMIT;
     loop {

@@ -56,6 +56,7 @@ pub fn main(tests: &[Test]) -> ExitCode {
 }
 
 /// The `main` of a test binary with these tests.
+#[allow(unused_macros)]
 macro_rules! each_alone {
     ($($name:ident,)*) => {
         fn main() -> std::process::ExitCode {
@@ -63,4 +64,5 @@ macro_rules! each_alone {
         }
     };
 }
+#[allow(unused_imports)]
 pub(crate) use each_alone;
