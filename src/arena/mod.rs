@@ -119,9 +119,10 @@ mod native {
             let step = (COMMIT_STEP / SLICE_SIZE) as u32;
             let target = end.next_multiple_of(step).min(self.slices as u32);
             let bytes = SliceCount(target - committed).bytes();
+            let from = self.at(SliceIndex(committed));
             // Racing commits overlap, which does no harm: none of them takes access away.
             // SAFETY: the range lies in the reservation.
-            if !unsafe { os::commit(self.at(SliceIndex(committed)), bytes) } {
+            if !registry::cover(from, bytes) || !unsafe { os::commit(from, bytes) } {
                 return false;
             }
             let before = self.committed.fetch_max(target, Ordering::Release);
@@ -154,7 +155,7 @@ mod native {
             let old = self.dirty().count(index, count);
             reserve::claimed(count, old);
             let start = self.at(index);
-            if start.addr().get() % SLICE_SIZE != 0 {
+            if !start.addr().get().is_multiple_of(SLICE_SIZE) {
                 MISALIGNED.fetch_add(1, Ordering::Relaxed);
             }
             Some(Run {
@@ -290,6 +291,17 @@ mod native {
             };
             FIRST_STEP.store(step, Ordering::Relaxed);
         }
+        if step as usize == STEPS.len() {
+            // All of an arena is resident at once: a share of what there is, so that the arenas are few and little is
+            // resident in vain.
+            let share = RESERVED_BYTES.load(Ordering::Relaxed) / 8;
+            let share = share.next_multiple_of(MIB).clamp(MIB, 64 * MIB);
+            if share > need
+                && let Some(added) = try_add(share, true)
+            {
+                return added;
+            }
+        }
         for step in step..=STEPS.len() as u8 {
             let bytes = match STEPS.get(step as usize) {
                 Some(&bytes) if bytes < need => continue,
@@ -310,8 +322,15 @@ mod native {
     /// `None`: the system refused. Otherwise whether there is a new arena to try.
     fn try_add(bytes: usize, exact: bool) -> Option<bool> {
         let reservation = os::reserve(bytes, ARENA_ALIGN, c"millpond arena")?;
+        if FIRST_STEP.load(Ordering::Relaxed) as usize == STEPS.len() {
+            reservation.release_padding();
+        }
         let slices = bytes / SLICE_SIZE;
-        if !registry::cover(reservation.base(), bytes) {
+        // SAFETY: nothing uses the new reservation yet. An exact one is used at once, so it isn't fenced.
+        let fenced = !exact && unsafe { os::fence(reservation.base(), bytes) };
+        let committed = if fenced { 0 } else { slices as u32 };
+        // What is fenced gets its descriptors with its access.
+        if !fenced && !registry::cover(reservation.base(), bytes) {
             return None;
         }
         let words = SliceBitmap::words_for(slices);
@@ -322,9 +341,6 @@ mod native {
             Some(unsafe { std::slice::from_raw_parts(memory.as_ptr(), words) })
         };
         let (claimed, dirty) = (bitmap()?, bitmap()?);
-        // SAFETY: nothing uses the new reservation yet. An exact one is used at once, so it isn't fenced.
-        let fenced = !exact && unsafe { os::fence(reservation.base(), bytes) };
-        let committed = if fenced { 0 } else { slices as u32 };
         let mapped = reservation.mapped_bytes();
         let arena = Arena {
             base: reservation.base(),
@@ -410,6 +426,8 @@ mod native {
         }
     }
 
-    static_assertions::const_assert!(MAX_ARENA_BLOCK <= 64 * MIB && COMMIT_STEP % SLICE_SIZE == 0);
+    static_assertions::const_assert!(
+        MAX_ARENA_BLOCK <= 64 * MIB && COMMIT_STEP.is_multiple_of(SLICE_SIZE)
+    );
     static_assertions::const_assert!(ARENA_ALIGN >= 16 * SLICE_SIZE && SLICE_SIZE >= 64 * KIB);
 }

@@ -40,6 +40,26 @@ impl Reservation {
     pub fn mapped_bytes(&self) -> usize {
         self.mapping.len()
     }
+
+    /// Gives back what is resident outside the aligned part, where the system locks and populates new mappings. Best
+    /// effort.
+    pub fn release_padding(&self) {
+        let _errno = SavedErrno::new();
+        let raw = self.mapping.as_ptr().addr();
+        let base = self.base.addr().get();
+        let ends = [(raw, base), (base + self.bytes, raw + self.mapping.len())];
+        for (from, to) in ends {
+            if to > from {
+                let from = std::ptr::with_exposed_provenance_mut::<c_void>(from);
+                let bytes = to - from.addr();
+                // SAFETY: the range is a part of the mapping that nothing uses.
+                unsafe {
+                    libc::munlock(from, bytes);
+                    libc::madvise(from, bytes, libc::MADV_DONTNEED);
+                }
+            }
+        }
+    }
 }
 
 /// Maps `bytes` at a multiple of `align` (a power of two) by mapping `align` more than that.
@@ -137,41 +157,42 @@ pub unsafe fn remap(
     let Some(target) = reserve(bytes, align, name) else {
         return Err(old);
     };
-    let kept = old.bytes.min(bytes);
-    // It grows on the way, so that it is one mapping again: kernels before 6.17 don't move several at once.
-    // SAFETY: source and target are live mappings of ours of at least `kept` and `bytes` bytes; the target's pages are
-    // unused. On success the source range is unmapped by the kernel.
+    // The kernel replaces the whole target by the old mapping in its new length, one map entry as before.
+    // SAFETY: source and target are live mappings of ours of these lengths; the target's pages are unused. On success
+    // the source range is unmapped by the kernel.
     let moved = unsafe {
         libc::mremap(
             old.base.as_ptr().cast::<c_void>(),
-            kept,
+            old.bytes,
             bytes,
             libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED,
             target.base.as_ptr().cast::<c_void>(),
         )
     };
     if moved == libc::MAP_FAILED {
-        // The kernel may have unmapped the target already, and another thread may have a mapping there now: what is
-        // left of it, address space only, stays.
+        // The kernel may have unmapped the target before it failed, and another thread may have mapped something
+        // there: nobody may unmap it again. At worst address space is lost.
         std::mem::forget(target);
         return Err(old);
     }
-    // What remains of the old mapping is its padding, and, when shrinking, its tail: the addresses in between are
-    // nobody's now and may be mapped by another thread at any moment, so the handle must not unmap them.
-    unmap_around(old, kept);
+    // What remains of the old mapping is its padding. The addresses in between are nobody's now and may be mapped by
+    // another thread at any moment, so the handle must not unmap them.
+    unmap_around(old);
     Ok(target)
 }
 
-/// Unmaps what is left of a mapping whose first `gone` bytes from its aligned base are no longer its own.
-fn unmap_around(old: Reservation, gone: usize) {
+/// Unmaps the padding of a mapping whose aligned part is no longer its own.
+fn unmap_around(old: Reservation) {
     let raw = old.mapping.as_ptr().addr();
     let base = old.base.addr().get();
     let end = raw + old.mapping.len();
+    let after = base + old.bytes;
     std::mem::forget(old.mapping);
-    for (from, to) in [(raw, base), (base + gone, end)] {
+    for (from, to) in [(raw, base), (after, end)] {
         if to > from {
+            let start = std::ptr::with_exposed_provenance_mut(from);
             // SAFETY: this part of the forgotten mapping is still ours, and nothing uses it.
-            unsafe { libc::munmap(std::ptr::with_exposed_provenance_mut(from), to - from) };
+            unsafe { libc::munmap(start, to - from) };
         }
     }
 }
