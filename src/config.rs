@@ -104,7 +104,7 @@ fn parse(kind: OptionKind, value: &[u8]) -> Result<u64, OptionError> {
                     .checked_add(u64::from(digit.wrapping_sub(b'0')))
             });
             number
-                .filter(|number| digits && (from..=to).contains(&number))
+                .filter(|number| digits && (from..=to).contains(number))
                 .ok_or(OptionError::NotANumber(from, to))
         }
     }

@@ -3,7 +3,7 @@
 use crate::large;
 use crate::page::descriptor::PageRef;
 use crate::page::shared_line::{Kind, RemotePage};
-use crate::size_class::SizeClass;
+use crate::size_class::{MAX_SMALL, MAX_SMALL_ALIGN, SizeClass};
 use crate::thread_heap::{alloc, free};
 use crate::{Millpond, arena::registry};
 use std::alloc::{GlobalAlloc, Layout};
@@ -14,17 +14,21 @@ use std::ptr::NonNull;
 unsafe impl GlobalAlloc for Millpond {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        match SizeClass::of(layout.size(), layout.align()) {
-            Some(class) => alloc::allocate(class),
-            None => large::allocate(layout.size(), layout.align(), false),
+        if layout.size() > MAX_SMALL {
+            return alloc::allocate_any(layout.size(), layout.align());
         }
+        if layout.align() > MAX_SMALL_ALIGN {
+            return alloc::allocate_aligned(layout.size(), layout.align());
+        }
+        alloc::allocate_small(layout.size())
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        match SizeClass::of(layout.size(), layout.align()) {
-            Some(class) => alloc::allocate_zeroed(class, layout.size()),
-            None => large::allocate(layout.size(), layout.align(), true),
+        if layout.size() <= MAX_SMALL && layout.align() <= MAX_SMALL_ALIGN {
+            alloc::allocate_small_zeroed(layout.size())
+        } else {
+            alloc::allocate_any_zeroed(layout.size(), layout.align())
         }
     }
 
@@ -32,12 +36,17 @@ unsafe impl GlobalAlloc for Millpond {
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         // SAFETY: GlobalAlloc's contract: `ptr` came from `alloc`, which never returned null for it.
         let block = unsafe { NonNull::new_unchecked(ptr) };
-        match SizeClass::of(layout.size(), layout.align()) {
-            // SAFETY: the contract: the layout is that of the allocation, and the block is given up.
-            Some(class) => unsafe { free::free(block, class) },
-            // SAFETY: as above.
-            None => unsafe { free::free_unclassed(block) },
+        // SAFETY, for all three: the contract: the layout is that of the allocation, and the block is given up.
+        if layout.size() > MAX_SMALL {
+            // SAFETY: see above.
+            return unsafe { free::free_any(block, layout.size(), layout.align()) };
         }
+        if layout.align() > MAX_SMALL_ALIGN {
+            // SAFETY: see above.
+            return unsafe { free::free_aligned(block, layout.size(), layout.align()) };
+        }
+        // SAFETY: see above.
+        unsafe { free::free_small(block, layout.size()) }
     }
 
     #[inline]

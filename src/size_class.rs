@@ -19,8 +19,10 @@ use static_assertions::const_assert;
 pub const CLASSES: usize = 89;
 /// The largest size that a class serves; above it a block has a page of its own.
 pub const MAX_BINNED: usize = 128 * KIB;
-/// The largest size whose class is read from a table of one byte for each 8 bytes.
-const MAX_TABLED: usize = 2 * KIB;
+/// The largest size whose bin is read from a table.
+pub const MAX_SMALL: usize = KIB;
+/// The largest alignment for which the size alone gives the bin: with 16, a size of 8 or less needs another class.
+pub const MAX_SMALL_ALIGN: usize = 8;
 /// The largest alignment that a class can serve.
 pub const MAX_BINNED_ALIGN: usize = SLICE_SIZE;
 
@@ -54,17 +56,31 @@ const fn compute_bytes(class: usize) -> u32 {
     }
 }
 
-/// The classes of sizes 1 to 8, 9 to 16 and so on. A constant and not a static, so that the code that it is inlined
-/// into has it beside its own data.
-const TABLE: [u8; MAX_TABLED / 8] = {
-    let mut table = [0; MAX_TABLED / 8];
-    let mut i = 0;
-    while i < table.len() {
-        table[i] = compute((i + 1) * 8);
-        i += 1;
+/// For each size up to 1 KiB, where its bin lies in a heap. One entry for each size spares the fast paths a shift, and
+/// each heap has a copy, which spares them an address.
+#[derive(Clone, Copy)]
+pub struct SmallBins([BinOffset; MAX_SMALL + 1]);
+
+impl SmallBins {
+    /// The table.
+    pub const fn new() -> Self {
+        let mut table = [BinOffset(0); MAX_SMALL + 1];
+        let mut size = 0;
+        while size < table.len() {
+            table[size] = SizeClass(compute(size)).bin();
+            size += 1;
+        }
+        Self(table)
     }
-    table
-};
+
+    /// The bin for a size of at most [`MAX_SMALL`] with an alignment of at most [`MAX_SMALL_ALIGN`].
+    #[inline(always)]
+    pub fn bin(&self, size: usize) -> BinOffset {
+        debug_assert!(size <= MAX_SMALL);
+        // SAFETY: the table has an entry for each size up to MAX_SMALL.
+        unsafe { *self.0.get_unchecked(size) }
+    }
+}
 
 static BYTES: [u32; CLASSES] = {
     let mut bytes = [0; CLASSES];
@@ -86,20 +102,8 @@ impl SizeClass {
 
     /// The class for a request, the same for `alloc`, `dealloc` and the unsized entry points; `None` when the
     /// request needs a page of its own.
-    #[inline(always)]
-    pub fn of(size: usize, align: usize) -> Option<Self> {
-        // The last byte of the size rounded up to its alignment; all ones for size 0.
-        let last = size.wrapping_sub(1) | (align - 1);
-        if last < MAX_TABLED {
-            // SAFETY: the table has MAX_TABLED / 8 entries.
-            return Some(Self(unsafe { *TABLE.get_unchecked(last >> 3) }));
-        }
-        Self::of_large(size, align)
-    }
-
-    /// As [`SizeClass::of`], for what its table doesn't hold.
     #[inline]
-    fn of_large(size: usize, align: usize) -> Option<Self> {
+    pub fn of(size: usize, align: usize) -> Option<Self> {
         if align > MAX_BINNED_ALIGN {
             return None;
         }
@@ -108,6 +112,12 @@ impl SizeClass {
             Some(need) if need <= MAX_BINNED => Some(Self(compute(need))),
             _ => None,
         }
+    }
+
+    /// Where its bin lies.
+    #[inline]
+    pub const fn bin(self) -> BinOffset {
+        BinOffset(self.0 as u16 * BIN_BYTES as u16)
     }
 
     /// The size of a block of this class in bytes.
@@ -145,6 +155,30 @@ impl SizeClass {
     #[cfg(any(native, test))]
     pub fn all() -> impl Iterator<Item = SizeClass> {
         (0..CLASSES as u8).map(SizeClass)
+    }
+}
+
+/// The distance between two bins of a heap.
+pub const BIN_BYTES: usize = 32;
+
+/// Where the bin of a class lies in its heap, in bytes: what the fast paths have in place of the class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct BinOffset(u16);
+
+const_assert!(CLASSES * BIN_BYTES <= u16::MAX as usize);
+
+impl BinOffset {
+    /// The class whose bin this is.
+    #[inline]
+    pub const fn class(self) -> SizeClass {
+        SizeClass((self.0 as usize / BIN_BYTES) as u8)
+    }
+
+    /// The distance from the start of the heap in bytes.
+    #[inline(always)]
+    pub const fn bytes(self) -> usize {
+        self.0 as usize
     }
 }
 
@@ -222,6 +256,13 @@ mod tests {
         #[test]
         fn sixteen_bytes_and_more_are_aligned_for_c(size in 16..=MAX_BINNED) {
             prop_assert_eq!(SizeClass::of(size, 1).unwrap().bytes() % 16, 0);
+        }
+
+        #[test]
+        fn the_table_agrees_with_the_function(size in 0..=MAX_SMALL, shift in 0_u32..=3) {
+            let align = 1_usize << shift;
+            let bin = SmallBins::new().bin(size);
+            prop_assert_eq!(Some(bin.class()), SizeClass::of(size, align));
         }
 
         #[test]

@@ -331,10 +331,8 @@ mod tests {
         }
         assert_eq!(announced, 1);
         // SAFETY: refused before the block is touched.
-        assert_eq!(
-            unsafe { remote.push(start, block(0), 4, || false) },
-            Err(DoubleFree)
-        );
+        let refused = unsafe { remote.push(start, block(0), 4, || false) };
+        assert_eq!(refused, Err(DoubleFree));
         let Settled::Frees(Some(chain)) = remote.settle(start) else {
             panic!("nothing settled")
         };

@@ -243,6 +243,7 @@ pub unsafe fn remote_free<P: RemotePage>(
     // The token is ours, so the owner can't change until the page is popped from the stack that we push it on.
     // SAFETY: a page with its token out has an owner, and heaps are never unmapped.
     let owner = unsafe { NonNull::new_unchecked(shared.owner()) };
+    // SAFETY: as above.
     let news: &News<P> = unsafe { owner.as_ref() }.news();
     // SAFETY: the page is live and its token is ours.
     let serve = unsafe { news.push(std::ptr::from_ref(page).cast_mut()) };

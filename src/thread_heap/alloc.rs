@@ -1,32 +1,45 @@
-//! Allocation. The fast path is [`allocate`]: the thread's heap, the bin of the class, the head of its list.
+//! Allocation. The fast path is [`allocate_small`]: the thread's heap, the bin of the class, the head of its list.
 
-use super::refill;
 use super::slot;
+use super::{Heap, refill};
 use crate::free_list::Block;
-use crate::size_class::SizeClass;
+use crate::large;
+use crate::size_class::{BinOffset, SizeClass};
 use std::ptr::NonNull;
 
-/// A block of the class; null when the system has no memory left.
+/// A block of a size and alignment that the heap's table covers; null when the system has no memory left.
 #[inline(always)]
-pub fn allocate(class: SizeClass) -> *mut u8 {
+pub fn allocate_small(size: usize) -> *mut u8 {
     let heap = slot::heap();
-    let bin = heap.bin(class);
+    allocate(heap, heap.small.bin(size))
+}
+
+/// A block from a bin of the thread's heap.
+#[inline(always)]
+fn allocate(heap: &'static Heap, offset: BinOffset) -> *mut u8 {
+    let bin = heap.bin_at(offset);
     let Some(block) = NonNull::new(bin.free.get()) else {
-        return refill::allocate(heap, class).block;
+        return refill::allocate(offset, heap).block;
     };
     // SAFETY: the list of a bin belongs to the thread that holds its heap.
     bin.free.set(unsafe { Block::next(block) });
     block.as_ptr().cast()
 }
 
+/// As [`allocate_small`], zeroed.
+#[inline]
+pub fn allocate_small_zeroed(size: usize) -> *mut u8 {
+    let heap = slot::heap();
+    allocate_zeroed(heap, heap.small.bin(size), size)
+}
+
 /// As [`allocate`], with the first `size` bytes zero. Blocks that were never handed out are zero already, except for
 /// those that wait in a list and carry its links.
-#[inline]
-pub fn allocate_zeroed(class: SizeClass, size: usize) -> *mut u8 {
-    let heap = slot::heap();
-    let bin = heap.bin(class);
+#[inline(always)]
+fn allocate_zeroed(heap: &'static Heap, offset: BinOffset, size: usize) -> *mut u8 {
+    let bin = heap.bin_at(offset);
     let Some(block) = NonNull::new(bin.free.get()) else {
-        let fresh = refill::allocate(heap, class);
+        let fresh = refill::allocate(offset, heap);
         if !fresh.block.is_null() && !fresh.zero {
             // SAFETY: the block is live and has `size` bytes.
             unsafe { fresh.block.write_bytes(0, size) };
@@ -39,4 +52,29 @@ pub fn allocate_zeroed(class: SizeClass, size: usize) -> *mut u8 {
         block.as_ptr().cast::<u8>().write_bytes(0, size);
     }
     block.as_ptr().cast()
+}
+
+/// A block for any layout: [`allocate_small`] for what its table doesn't hold.
+#[inline(never)]
+pub fn allocate_any(size: usize, align: usize) -> *mut u8 {
+    match SizeClass::of(size, align) {
+        Some(class) => allocate(slot::heap(), class.bin()),
+        None => large::allocate(size, align, false),
+    }
+}
+
+/// [`allocate_any`] for small sizes with larger alignments. A function of its own because LLVM otherwise computes the
+/// two conditions of the fast path into one, which takes two instructions more than two branches.
+#[inline(never)]
+pub fn allocate_aligned(size: usize, align: usize) -> *mut u8 {
+    allocate_any(size, align)
+}
+
+/// As [`allocate_any`], zeroed.
+#[inline(never)]
+pub fn allocate_any_zeroed(size: usize, align: usize) -> *mut u8 {
+    match SizeClass::of(size, align) {
+        Some(class) => allocate_zeroed(slot::heap(), class.bin(), size),
+        None => large::allocate(size, align, true),
+    }
 }

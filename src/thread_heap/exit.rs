@@ -35,9 +35,9 @@ pub fn flush_class(heap: &'static Heap, class: SizeClass) {
     let bin = heap.bin(class);
     let Some(page) = bin.page.take() else { return };
     let start = bin.start.replace(0);
-    let bytes = bin.bytes.replace(0) as usize;
+    let bytes = bin.bytes.replace(0);
     let mut list = bin.free.replace(ptr::null_mut());
-    bin.credit.set(0);
+    heap.recycling.stop(class);
     // SAFETY: the caller holds the heap of this page.
     let owned = unsafe { page.owned() };
     let mut own = 0;
@@ -129,7 +129,7 @@ pub fn hand_over(from: &'static Heap, to: &'static Heap, class: SizeClass) -> bo
         _ => queues.uncarved.remove(page),
     }
     settle::count_local(from, owned);
-    owned.stand(Place::Full);
+    owned.stand(Place::Waiting);
     page.shared().set_owner(to.as_owner());
     // As if it had been popped from the new owner's news: settling gives the token back, with what was pushed
     // meanwhile.

@@ -1,15 +1,16 @@
-//! Freeing. The fast path is [`free`]: a block of its bin's current page goes onto the bin's list. Otherwise
+//! Freeing. The fast path is [`free_small`]: a block of its bin's current page goes onto the bin's list. Otherwise
 //! [`free_elsewhere`]: the registry finds the page, and the block goes onto the bin's list as recycled, onto its page's
 //! local list, or onto its page's remote list.
 
 use super::slot;
 use super::{Heap, exit, recycle, settle};
 use crate::abort;
-use crate::arena::registry;
+use crate::arena::{registry, reserve};
 use crate::large;
 use crate::page::descriptor::{PageRef, Place};
 use crate::page::shared_line::{Kind, RemotePage, remote_free};
-use crate::size_class::SizeClass;
+use crate::size_class::{BinOffset, SizeClass};
+use std::cell::Cell;
 use std::ptr::NonNull;
 
 const DOUBLE_FREE: &str =
@@ -19,21 +20,45 @@ const FOREIGN: &str =
 const INTERIOR: &str =
     "freeing a pointer into the middle of a block; free takes the pointer that alloc returned";
 
+/// Frees a block of a size and alignment that the heap's table covers.
+///
+/// # Safety
+/// `block` came from this allocator with a layout of this size, and is given up.
+#[inline(always)]
+pub unsafe fn free_small(block: NonNull<u8>, size: usize) {
+    let heap = slot::heap();
+    // SAFETY: passed on.
+    unsafe { free(heap, block, heap.small.bin(size)) }
+}
+
 /// Frees a block of the class that its layout gives. (A block that was shrunk in place is of a larger class, and so
 /// in no page of this bin: the slow path finds it.)
 ///
 /// # Safety
-/// `block` came from this allocator with a layout of that class, and is given up.
+/// `block` came from this allocator with a layout of that class, and is given up; `heap` is the calling thread's.
 #[inline(always)]
-pub unsafe fn free(block: NonNull<u8>, class: SizeClass) {
-    let heap = slot::heap();
-    let bin = heap.bin(class);
-    if block.addr().get().wrapping_sub(bin.start.get()) < bin.bytes.get() as usize {
+unsafe fn free(heap: &'static Heap, block: NonNull<u8>, offset: BinOffset) {
+    let bin = heap.bin_at(offset);
+    if block.addr().get().wrapping_sub(bin.start.get()) < bin.bytes.get() {
         // SAFETY: the caller gives the block up.
         unsafe { bin.push(block.cast()) };
     } else {
         // SAFETY: passed on.
-        unsafe { free_elsewhere(heap, block, class) }
+        unsafe { free_elsewhere(block, offset, heap) }
+    }
+}
+
+/// Frees a block of any layout: [`free_small`] for what its table doesn't hold.
+///
+/// # Safety
+/// `block` came from this allocator with this size and alignment, and is given up.
+#[inline(never)]
+pub unsafe fn free_any(block: NonNull<u8>, size: usize, align: usize) {
+    match SizeClass::of(size, align) {
+        // SAFETY: passed on.
+        Some(class) => unsafe { free(slot::heap(), block, class.bin()) },
+        // SAFETY: passed on.
+        None => unsafe { free_unclassed(block) },
     }
 }
 
@@ -42,21 +67,21 @@ pub unsafe fn free(block: NonNull<u8>, class: SizeClass) {
 /// # Safety
 /// As for [`free`]; `heap` is the calling thread's.
 #[inline(never)]
-unsafe fn free_elsewhere(heap: &'static Heap, block: NonNull<u8>, class: SizeClass) {
+unsafe fn free_elsewhere(block: NonNull<u8>, offset: BinOffset, heap: &'static Heap) {
+    let class = offset.class();
     let Some(page) = registry::find(block.addr().get()) else {
         foreign(block)
     };
     if recycle::applies(class) {
-        let bin = heap.bin(class);
         // A block that was shrunk in place is of another class: its alignment may be less than this class promises.
         if page.shared().block_bytes() == class.bytes() && !page.shared().owner().is_null() {
-            if !recycle::spend(bin) {
+            if !recycle::spend(heap, class) {
                 // SAFETY: passed on.
                 return unsafe { set_aside_and_free(heap, page, block, class) };
             }
             heap.counters.recycled.add(1);
             // SAFETY: the caller gives the block up.
-            return unsafe { bin.push(block.cast()) };
+            return unsafe { heap.bin(class).push(block.cast()) };
         }
     }
     // SAFETY: passed on.
@@ -86,13 +111,23 @@ unsafe fn set_aside_and_free(
     }
 }
 
+/// [`free_any`] for small sizes with larger alignments: see `alloc::allocate_aligned`.
+///
+/// # Safety
+/// As for [`free_any`].
+#[inline(never)]
+pub unsafe fn free_aligned(block: NonNull<u8>, size: usize, align: usize) {
+    // SAFETY: passed on.
+    unsafe { free_any(block, size, align) }
+}
+
 /// Frees a block whose layout has no class, or isn't known.
 ///
 /// # Safety
 /// As for [`free`].
 #[cold]
 #[inline(never)]
-pub unsafe fn free_unclassed(block: NonNull<u8>) {
+unsafe fn free_unclassed(block: NonNull<u8>) {
     let Some(page) = registry::find(block.addr().get()) else {
         foreign(block)
     };
@@ -190,20 +225,19 @@ unsafe fn free_to_others(
         return None;
     }
     slot::count(heap, |counters| &counters.remote_frees, 1);
-    // SAFETY: the block is a live one of this page, and is given up.
-    let done = unsafe {
-        remote_free(
-            page,
-            block.cast(),
-            || settle::wants_purge(page),
-            || settle::discard(page),
-        )
+    // Asked for before the push that fills the page: after it, the page may be another's, or no page any more.
+    let bytes = Cell::new(0);
+    let wants_purge = || {
+        bytes.set(settle::bytes_of(page));
+        reserve::over_with(bytes.get())
     };
+    // SAFETY: the block is a live one of this page, and is given up.
+    let done = unsafe { remote_free(page, block.cast(), wants_purge, || settle::discard(page)) };
     let Ok(done) = done else {
         abort::misuse(block.addr().get(), DOUBLE_FREE)
     };
     if done.pinned {
-        settle::pin(page);
+        reserve::pin(bytes.get());
     }
     // SAFETY: heaps are never unmapped.
     done.serve.map(|owner| unsafe { owner.as_ref() })

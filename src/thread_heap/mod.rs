@@ -38,7 +38,7 @@ mod heap {
     use crate::free_list::Block;
     use crate::page::descriptor::{Descriptor, PageRef};
     use crate::page::queue::PageQueue;
-    use crate::size_class::{CLASSES, PAGE_SIZES, SizeClass};
+    use crate::size_class::{BIN_BYTES, BinOffset, CLASSES, PAGE_SIZES, SizeClass, SmallBins};
     use crate::stats::Counters;
     use std::cell::Cell;
     use std::ptr::{self, NonNull};
@@ -52,14 +52,13 @@ mod heap {
         /// The address of the current page's first block; 0 without a page.
         pub start: Cell<usize>,
         /// The bytes of the current page, 0 without one: what lies `bytes` or more behind `start` is elsewhere.
-        pub bytes: Cell<u32>,
-        /// How many blocks of other pages may still go onto this list: see `recycle.rs`.
-        pub credit: Cell<u32>,
+        pub bytes: Cell<usize>,
         /// The current page.
         pub page: Cell<Option<PageRef>>,
     }
 
-    static_assertions::assert_eq_size!(Bin, [u64; 4]);
+    static_assertions::const_assert_eq!(size_of::<Bin>(), BIN_BYTES);
+    static_assertions::const_assert_eq!(std::mem::offset_of!(Heap, bins), 0);
 
     impl Bin {
         /// Pushes a block onto the list.
@@ -87,6 +86,8 @@ mod heap {
     #[repr(C, align(128))]
     pub struct Heap {
         bins: [Bin; CLASSES],
+        /// Const.
+        pub small: SmallBins,
         queues: [Queues; CLASSES],
         /// Recycled blocks that were set aside.
         pub recycling: Recycling,
@@ -124,25 +125,24 @@ mod heap {
     impl Heap {
         /// A heap without pages, its lease taken.
         pub const fn new() -> Self {
-            const EMPTY: PageQueue = PageQueue::new();
             Self {
                 bins: [const {
                     Bin {
                         free: Cell::new(ptr::null_mut()),
                         start: Cell::new(0),
                         bytes: Cell::new(0),
-                        credit: Cell::new(0),
                         page: Cell::new(None),
                     }
                 }; CLASSES],
+                small: SmallBins::new(),
                 queues: [const {
                     Queues {
-                        partial: EMPTY,
-                        uncarved: EMPTY,
+                        partial: PageQueue::new(),
+                        uncarved: PageQueue::new(),
                     }
                 }; CLASSES],
                 recycling: Recycling::new(),
-                warm: [EMPTY; PAGE_SIZES],
+                warm: [const { PageQueue::new() }; PAGE_SIZES],
                 warm_bytes: Cell::new(0),
                 pending: Cell::new(ptr::null_mut()),
                 uncounted: Cell::new(false),
@@ -156,11 +156,21 @@ mod heap {
         }
 
         /// The bin of a class.
-        #[inline(always)]
+        #[inline]
         pub fn bin(&self, class: SizeClass) -> &Bin {
-            debug_assert!((class.0 as usize) < CLASSES);
-            // SAFETY: a class is made by `SizeClass::of` or `all`, which stay below CLASSES.
-            unsafe { self.bins.get_unchecked(class.0 as usize) }
+            &self.bins[class.0 as usize]
+        }
+
+        /// The bin at an offset.
+        #[inline(always)]
+        pub fn bin_at(&self, offset: BinOffset) -> &Bin {
+            // SAFETY: an offset is that of a class, and the bins lie at the start of the heap.
+            unsafe {
+                NonNull::from(&self.bins)
+                    .cast::<Bin>()
+                    .byte_add(offset.bytes())
+                    .as_ref()
+            }
         }
 
         /// The other pages of a class.

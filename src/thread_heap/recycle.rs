@@ -42,6 +42,8 @@ const FROM: SizeClass = SizeClass::KIB;
 pub struct Batches {
     /// The first block of the batch set aside last; its second word leads to the next batch.
     top: Cell<*mut Batch>,
+    /// How many blocks of other pages may still go onto the bin's list.
+    credit: Cell<u32>,
 }
 
 /// The first block of a batch. Blocks of recycled classes are large enough.
@@ -58,6 +60,7 @@ impl Batches {
     pub const fn new() -> Self {
         Self {
             top: Cell::new(ptr::null_mut()),
+            credit: Cell::new(0),
         }
     }
 
@@ -107,6 +110,11 @@ impl Recycling {
         Some(list)
     }
 
+    /// Ends recycling in a bin that is being flushed.
+    pub fn stop(&self, class: SizeClass) {
+        self.of(class).credit.set(0);
+    }
+
     fn may_push(&self, class: SizeClass) -> bool {
         let most = (reserve::claimed_bytes() / SHARE / BATCH_BYTES).min(MAX_BATCHES);
         let first = self.of(class).top.get().is_null();
@@ -126,11 +134,12 @@ pub fn applies(class: SizeClass) -> bool {
 
 /// Whether a block of such a class may be put onto the bin's list; spends one credit.
 #[inline(always)]
-pub fn spend(bin: &Bin) -> bool {
-    match bin.credit.get() {
+pub fn spend(heap: &Heap, class: SizeClass) -> bool {
+    let credit = &heap.recycling.of(class).credit;
+    match credit.get() {
         0 => false,
-        credit => {
-            bin.credit.set(credit - 1);
+        left => {
+            credit.set(left - 1);
             true
         }
     }
@@ -142,15 +151,15 @@ pub fn set_aside(heap: &Heap, bin: &Bin, class: SizeClass) -> bool {
     if bin.page.get().is_none() || !heap.recycling.may_push(class) {
         return false;
     }
+    let recycling = &heap.recycling;
     if let Some(list) = NonNull::new(bin.free.replace(ptr::null_mut())) {
-        let recycling = &heap.recycling;
         recycling.of(class).push(list);
         recycling.count.set(recycling.count.get() + 1);
         recycling
             .refills
             .set(recycling.refills.get().saturating_sub(1));
     }
-    bin.credit.set(credit(class) - 1);
+    recycling.of(class).credit.set(credit(class) - 1);
     true
 }
 
@@ -163,7 +172,7 @@ pub fn take_batch(heap: &Heap, bin: &Bin, class: SizeClass) -> Option<NonNull<Bl
     if !applies(class) {
         return None;
     }
-    bin.credit.set(credit(class));
+    heap.recycling.of(class).credit.set(credit(class));
     let list = heap.recycling.pop(class)?;
     // SAFETY: the batch is the heap's holder's.
     bin.free.set(unsafe { Block::next(list) });

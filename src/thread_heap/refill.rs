@@ -20,7 +20,7 @@ use crate::background;
 use crate::free_list::Block;
 use crate::page::descriptor::{OwnedLine, PageRef, Place};
 use crate::page::shared_line::{Identity, Kind, RemotePage};
-use crate::size_class::SizeClass;
+use crate::size_class::{BinOffset, SizeClass};
 use crate::units::KIB;
 use std::ptr::{self, NonNull};
 
@@ -58,7 +58,8 @@ impl Refill {
 /// Refills the bin of a class and allocates a block from it.
 #[cold]
 #[inline(never)]
-pub fn allocate(heap: &'static Heap, class: SizeClass) -> Refill {
+pub fn allocate(offset: BinOffset, heap: &'static Heap) -> Refill {
+    let class = offset.class();
     if ptr::eq(heap, &VACANT) {
         return slot::allocate_without_heap(class);
     }
@@ -183,8 +184,7 @@ fn make_current(heap: &'static Heap, bin: &Bin, page: PageRef) {
     }
     owned(page).stand(Place::Current);
     bin.start.set(page.shared().start().addr());
-    bin.bytes
-        .set(owned(page).class.get().page_slices().bytes() as u32);
+    bin.bytes.set(owned(page).class.get().page_slices().bytes());
 }
 
 /// Step 5: the current page's uncarved blocks, or another page's.

@@ -241,18 +241,11 @@ pub fn discard(page: PageRef) {
     reserve::count_discarded(bytes);
 }
 
-/// Whether the last freer of a page discards its contents.
+/// The bytes of a page. Out of line, since remote frees need it only when they fill the page.
 #[cold]
 #[inline(never)]
-pub fn wants_purge(page: PageRef) -> bool {
-    reserve::over_with(page.slices().bytes())
-}
-
-/// Counts a page whose every block is free and whose contents are still there.
-#[cold]
-#[inline(never)]
-pub fn pin(page: PageRef) {
-    reserve::pin(page.slices().bytes());
+pub fn bytes_of(page: PageRef) -> usize {
+    page.slices().bytes()
 }
 
 /// Notes how far into the page blocks were handed out.

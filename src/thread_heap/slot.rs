@@ -135,7 +135,7 @@ pub fn allocate_without_heap(class: SizeClass) -> refill::Refill {
     } else {
         idle::park(heap);
     }
-    refill::allocate(self::heap(), class)
+    refill::allocate(class.bin(), self::heap())
 }
 
 /// The key whose destructor runs at thread exit, plus 1; 0 until it is made.
