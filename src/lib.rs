@@ -38,12 +38,14 @@
 #[cfg(native)]
 mod abort;
 #[cfg(any(native, loom))]
+#[cfg_attr(loom, allow(dead_code))]
 mod arena;
 #[cfg(native)]
 mod background;
 #[cfg_attr(not(native), allow(dead_code))]
 mod config;
 #[cfg(any(native, loom))]
+#[cfg_attr(loom, allow(dead_code))]
 mod free_list;
 #[cfg(native)]
 mod global_alloc;
@@ -52,6 +54,7 @@ mod large;
 #[cfg(native)]
 mod os;
 #[cfg(any(native, loom))]
+#[cfg_attr(loom, allow(dead_code))]
 mod page;
 #[cfg(not(native))]
 mod pass_through;
@@ -59,8 +62,10 @@ mod pass_through;
 mod size_class;
 mod stats;
 #[cfg(any(native, loom))]
+#[cfg_attr(loom, allow(dead_code))]
 mod sync;
 #[cfg(any(native, loom))]
+#[cfg_attr(loom, allow(dead_code))]
 mod thread_heap;
 #[cfg_attr(not(native), allow(dead_code))]
 mod units;

@@ -377,3 +377,142 @@ mod tests {
         assert!(remote.claim() && !remote.claim());
     }
 }
+
+#[cfg(all(test, loom))]
+mod model {
+    use super::*;
+    use crate::page::model::{Page, check, walk};
+    use crate::page::shared_line::RemotePage;
+    use crate::sync::AtomicU32;
+    use std::sync::Arc;
+
+    /// A page, and how many of its tokens are out and announced.
+    struct World {
+        page: Page,
+        announced: AtomicU32,
+    }
+
+    // SAFETY: as for `page::model::World`.
+    unsafe impl Send for World {}
+    // SAFETY: as above.
+    unsafe impl Sync for World {}
+
+    impl World {
+        fn remote(&self) -> &RemoteList {
+            self.page.shared().remote()
+        }
+
+        fn push(&self, index: usize) -> bool {
+            let (start, block) = (self.page.start().as_ptr(), self.page.block(index));
+            // SAFETY: the block is pushed once and not used before it is drained.
+            let pushed = unsafe { self.remote().push(start, block, CAPACITY, || false) }.unwrap();
+            if pushed.announce {
+                // In place of the news stack, with its orderings.
+                self.announced.fetch_add(1, Ordering::Release);
+            }
+            pushed.filled
+        }
+
+        /// Two threads push a block each while this one runs `owner`; how many of them filled the page.
+        fn run(self: &Arc<Self>, owner: impl FnOnce()) -> u32 {
+            let pushers = [0, 1].map(|index| {
+                let world = self.clone();
+                loom::thread::spawn(move || world.push(index))
+            });
+            owner();
+            pushers
+                .into_iter()
+                .map(|pusher| u32::from(pusher.join().unwrap()))
+                .sum()
+        }
+    }
+
+    const CAPACITY: u32 = crate::page::model::CAPACITY as u32;
+
+    fn world() -> Arc<World> {
+        Arc::new(World {
+            page: Page::new(),
+            announced: AtomicU32::new(0),
+        })
+    }
+
+    /// Every block exactly once.
+    fn check_blocks(world: &World, mut found: Vec<NonNull<Block>>) {
+        found.sort();
+        assert_eq!(found, [world.page.block(0), world.page.block(1)]);
+    }
+
+    #[test]
+    fn a_drain_in_place_loses_no_block_and_keeps_the_token() {
+        check(4, || {
+            let world = world();
+            let start = world.page.start().as_ptr();
+            let mut found = Vec::new();
+            let filled = world.run(|| {
+                if let Some(chain) = world.remote().drain(start) {
+                    found.extend(walk(chain));
+                }
+            });
+            // The page is full unless the drain came between the two pushes.
+            assert_eq!(filled, u32::from(found.len() != 1));
+            assert_eq!(world.announced.load(Ordering::Relaxed), 1);
+            assert_eq!(world.remote().peek().state(), State::Queued);
+            if let Settled::Frees(Some(chain)) = world.remote().settle(start) {
+                found.extend(walk(chain));
+            }
+            check_blocks(&world, found);
+        });
+    }
+
+    #[test]
+    fn each_settling_is_announced_once() {
+        check(4, || {
+            let world = world();
+            let start = world.page.start().as_ptr();
+            let mut found = Vec::new();
+            let mut settle = |announced: u32| {
+                assert!(announced <= 1);
+                if announced == 1 {
+                    match world.remote().settle(start) {
+                        Settled::Frees(Some(chain)) => found.extend(walk(chain)),
+                        other => panic!("announced for nothing: {other:?}"),
+                    }
+                }
+            };
+            world.run(|| settle(world.announced.swap(0, Ordering::Acquire)));
+            settle(world.announced.swap(0, Ordering::Acquire));
+            assert!(world.remote().peek() == RemoteWord::IDLE);
+            check_blocks(&world, found);
+        });
+    }
+
+    /// A block that was drained and handed out again comes back to a page that others push to.
+    #[test]
+    fn blocks_go_round() {
+        check(4, || {
+            let world = world();
+            let start = world.page.start().as_ptr();
+            let mut again = None;
+            world.run(|| {
+                let Some(chain) = world.remote().drain(start) else {
+                    return;
+                };
+                // SAFETY: the chain was just drained.
+                unsafe { Block::link(chain.head, ptr::null_mut()) };
+                if chain.count == 1 {
+                    let theirs = world.clone();
+                    let index = usize::from(chain.head == world.page.block(1));
+                    again = Some(loom::thread::spawn(move || theirs.push(index)));
+                }
+            });
+            if let Some(again) = again {
+                again.join().unwrap();
+                assert_eq!(world.announced.load(Ordering::Relaxed), 1);
+                let Some(chain) = world.remote().drain(start) else {
+                    panic!("nothing pushed");
+                };
+                check_blocks(&world, walk(chain));
+            }
+        });
+    }
+}

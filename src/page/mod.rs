@@ -2,6 +2,8 @@
 
 #[cfg(native)]
 pub mod descriptor;
+#[cfg(all(test, loom))]
+pub mod model;
 #[cfg(native)]
 pub mod queue;
 pub mod shared_line;

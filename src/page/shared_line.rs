@@ -4,7 +4,7 @@ use crate::free_list::remote::RemoteList;
 use crate::free_list::{Block, remote::DoubleFree};
 use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use crate::thread_heap::news::{Announced, Leased, News};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 /// What a slice is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,10 +84,10 @@ impl<P: RemotePage> SharedLine<P> {
     #[cfg(loom)]
     pub fn unused() -> Self {
         Self {
-            owner: AtomicPtr::new(std::ptr::null_mut()),
+            owner: AtomicPtr::new(ptr::null_mut()),
             remote: RemoteList::new(),
-            news_next: AtomicPtr::new(std::ptr::null_mut()),
-            start: AtomicPtr::new(std::ptr::null_mut()),
+            news_next: AtomicPtr::new(ptr::null_mut()),
+            start: AtomicPtr::new(ptr::null_mut()),
             block_bytes: AtomicUsize::new(0),
             capacity: AtomicU32::new(0),
             head_distance: AtomicU32::new(0),
@@ -114,7 +114,7 @@ impl<P: RemotePage> SharedLine<P> {
     /// Ends the page's life, before its slices are released or its mapping goes.
     pub fn unregister(&self) {
         // Relaxed: nobody has a block of the page, so only look-ups of stray addresses race with this.
-        self.owner.store(std::ptr::null_mut(), Ordering::Relaxed);
+        self.owner.store(ptr::null_mut(), Ordering::Relaxed);
         // Pairs with the Acquire of `kind`: a look-up that sees it has nothing to trust.
         self.kind.store(Kind::None as u32, Ordering::Release);
     }
@@ -197,6 +197,25 @@ impl<P: RemotePage> SharedLine<P> {
     }
 }
 
+/// Moves a page from one heap to another, where it is settled like news; the caller holds both. False, with nothing
+/// changed, if a first pusher was quicker: it has announced the page to the old owner, or will, and there it stays.
+///
+/// `detach` takes the page out of the old owner's queues.
+pub fn hand_over<P: RemotePage>(page: &P, to: &P::Heap, detach: impl FnOnce()) -> bool {
+    // The token, so that nobody announces the page to either heap meanwhile.
+    if !page.shared().remote.claim() {
+        return false;
+    }
+    detach();
+    page.shared().set_owner(ptr::from_ref(to).cast_mut());
+    // As if it had been popped from the new owner's news: settling gives the token back, with what was pushed
+    // meanwhile.
+    // SAFETY: the caller holds the new owner's lease, and the token; a page in use is valid.
+    unsafe { to.pending().add(ptr::from_ref(page).cast_mut()) };
+    to.serve();
+    true
+}
+
 /// What a remote free did.
 #[derive(Debug)]
 pub struct RemoteFree<H> {
@@ -241,14 +260,227 @@ pub unsafe fn remote_free<P: RemotePage>(
         });
     }
     // The token is ours, so the owner can't change until the page is popped from the stack that we push it on.
-    // SAFETY: a page with its token out has an owner, and heaps are never unmapped.
+    // SAFETY: a page with its token out has an owner.
     let owner = unsafe { NonNull::new_unchecked(shared.owner()) };
-    // SAFETY: as above.
+    // SAFETY: heaps are never unmapped.
     let news: &News<P> = unsafe { owner.as_ref() }.news();
     // SAFETY: the page is live and its token is ours.
-    let serve = unsafe { news.push(std::ptr::from_ref(page).cast_mut()) };
+    let serve = unsafe { news.push(ptr::from_ref(page).cast_mut()) };
     Ok(RemoteFree {
         serve: serve.then_some(owner),
         pinned,
     })
+}
+
+#[cfg(all(test, loom))]
+mod model {
+    use super::*;
+    use crate::free_list::remote::RemoteWord;
+    use crate::page::model::{Heap, Page, World, check, walk};
+    use std::sync::Arc;
+
+    fn spawn<T: 'static>(
+        world: &Arc<World>,
+        work: impl FnOnce(&World) -> T + 'static,
+    ) -> loom::thread::JoinHandle<T> {
+        let world = world.clone();
+        loom::thread::spawn(move || work(&world))
+    }
+
+    /// In the end nobody holds the page's heap, no news is left, and both blocks are on its local list.
+    fn check_settled(world: &World, owner: &Heap) {
+        assert!(ptr::eq(world.page.shared().owner(), owner));
+        assert!(owner.news().is_empty());
+        assert!(world.page.shared().remote().peek() == RemoteWord::IDLE);
+        // SAFETY: the caller holds the heap; loom checks.
+        assert!(unsafe { owner.pending().first() }.is_null());
+        let mut local = world.page.local();
+        local.sort();
+        assert_eq!(local, [world.page.block(0), world.page.block(1)]);
+    }
+
+    #[test]
+    fn a_first_push_meets_the_exit_of_the_owner() {
+        check(3, || {
+            let world = World::new();
+            let freers = [0, 1].map(|index| spawn(&world, move |w| w.page.free(index, false)));
+            let heap = &world.heaps[0];
+            heap.serve_and_leave();
+            for freer in freers {
+                freer.join().unwrap();
+            }
+            assert!(heap.news().try_lease());
+            check_settled(&world, heap);
+        });
+    }
+
+    #[test]
+    fn two_first_pushes_onto_a_heap_without_a_thread() {
+        check(4, || {
+            let world = World::new();
+            let heap = &world.heaps[0];
+            assert!(heap.news().try_unlease());
+            let other = spawn(&world, |w| w.page.free(0, false));
+            world.page.free(1, false);
+            other.join().unwrap();
+            assert!(heap.news().try_lease());
+            check_settled(&world, heap);
+        });
+    }
+
+    /// One block of the page lies on its local list, the other one is live, and its heap has no thread.
+    fn abandoned_world() -> Arc<World> {
+        let world = World::new();
+        world.page.free(0, false);
+        world.heaps[0].serve();
+        assert!(world.heaps[0].news().try_unlease());
+        world
+    }
+
+    /// Takes the page over from a heap without a thread, as `idle::adopt` does, and looks at its blocks.
+    fn adopt(world: &World, from: usize, to: usize) -> bool {
+        let from = &world.heaps[from];
+        if !from.news().try_lease() {
+            return false;
+        }
+        let adopted = world.hand_over(from, &world.heaps[to]);
+        from.unlease();
+        if adopted {
+            assert!(!world.page.local().is_empty());
+        }
+        adopted
+    }
+
+    #[test]
+    fn an_adoption_meets_a_first_push() {
+        check(4, || {
+            let world = abandoned_world();
+            let freer = spawn(&world, |w| w.page.free(1, false));
+            let adopted = adopt(&world, 0, 1);
+            freer.join().unwrap();
+            let owner = &world.heaps[usize::from(adopted)];
+            if !adopted {
+                assert!(owner.news().try_lease());
+            }
+            owner.serve();
+            check_settled(&world, owner);
+        });
+    }
+
+    /// The second adopter takes from the first one too, which leaves its heap at once.
+    #[test]
+    fn two_adopters_meet_a_first_push() {
+        check(3, || {
+            let world = abandoned_world();
+            let freer = spawn(&world, |w| w.page.free(1, false));
+            let other = spawn(&world, |w| adopt(w, 0, 2) || adopt(w, 1, 2));
+            adopt(&world, 0, 1);
+            world.heaps[1].serve_and_leave();
+            other.join().unwrap();
+            freer.join().unwrap();
+            world.heaps[2].serve_and_leave();
+            for heap in &world.heaps {
+                assert!(heap.news().is_empty() && heap.news().try_lease());
+            }
+            // SAFETY: the leases were taken just now, and owners are heaps of this world.
+            check_settled(&world, unsafe { &*world.page.shared().owner() });
+        });
+    }
+
+    /// In the end the page is discarded and empty, or both its blocks are on its local list or in `drained`.
+    fn check_finished(world: &World, discarded: [bool; 2], drained: usize) {
+        let owned = world.page.owned();
+        assert!(world.heaps[0].news().is_empty());
+        assert!(world.page.shared().remote().peek() == RemoteWord::IDLE);
+        // SAFETY: the caller holds the heap; loom checks.
+        let (pending, carved) = unsafe { (world.heaps[0].pending().first(), owned.carved.get()) };
+        assert!(pending.is_null());
+        let free = world.page.local().len() + drained;
+        match discarded {
+            [true, true] => panic!("discarded twice"),
+            [false, false] => assert_eq!((carved, free), (2, 2)),
+            _ => assert_eq!((carved, free), (0, 0)),
+        }
+        world.page.write_blocks();
+    }
+
+    #[test]
+    fn the_last_freer_discards_while_the_owner_settles() {
+        check(4, || {
+            let world = World::new();
+            let freers = [0, 1].map(|index| spawn(&world, move |w| w.page.free(index, true)));
+            let heap = &world.heaps[0];
+            heap.serve();
+            // SAFETY: this thread holds the heap; loom checks.
+            if unsafe { world.page.owned().carved.get() } == 0 {
+                world.page.write_blocks();
+            }
+            let discarded = freers.map(|freer| freer.join().unwrap());
+            heap.serve();
+            check_finished(&world, discarded, 0);
+        });
+    }
+
+    #[test]
+    fn the_last_freer_discards_while_the_owner_drains_in_place() {
+        check(4, || {
+            let world = World::new();
+            let freers = [0, 1].map(|index| spawn(&world, move |w| w.page.free(index, true)));
+            let drained = world
+                .page
+                .shared()
+                .remote()
+                .drain(world.page.shared().start());
+            let drained = drained.map_or(0, |chain| walk(chain).len());
+            let discarded = freers.map(|freer| freer.join().unwrap());
+            world.heaps[0].serve();
+            check_finished(&world, discarded, drained);
+        });
+    }
+
+    /// A page whose last freer is still at it when its heap is left waits among the heap's pending news.
+    #[test]
+    fn the_last_freer_discards_while_the_owner_leaves() {
+        check(3, || {
+            let world = World::new();
+            let freers = [0, 1].map(|index| spawn(&world, move |w| w.page.free(index, true)));
+            let heap = &world.heaps[0];
+            heap.serve_and_leave();
+            let discarded = freers.map(|freer| freer.join().unwrap());
+            assert!(heap.news().try_lease());
+            heap.serve();
+            check_finished(&world, discarded, 0);
+        });
+    }
+
+    /// A look-up of a stray address, while the slice is in use twice. Who sees a use sees its fields or those of a
+    /// later one, never those of an earlier one.
+    #[test]
+    fn a_look_up_sees_the_fields_of_the_use_it_finds() {
+        loom::model(|| {
+            let start = NonNull::<u64>::dangling().cast();
+            let line = Arc::new(SharedLine::<Page>::unused());
+            let theirs = line.clone();
+            let reader = loom::thread::spawn(move || {
+                let kind = theirs.kind();
+                if kind == Kind::None {
+                    return;
+                }
+                assert_eq!(theirs.start().addr(), align_of::<u64>());
+                let bytes = theirs.block_bytes();
+                assert!(bytes == 64 || kind == Kind::Binned && bytes == 16);
+            });
+            let identity = |kind, block_bytes| Identity {
+                kind,
+                start,
+                block_bytes,
+                capacity: 1,
+                arena: 0,
+            };
+            line.register(identity(Kind::Binned, 16), ptr::null_mut());
+            line.unregister();
+            line.register(identity(Kind::Large, 64), ptr::null_mut());
+            reader.join().unwrap();
+        });
+    }
 }

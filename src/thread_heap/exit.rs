@@ -3,7 +3,7 @@
 use super::{Heap, free, idle, settle, slot};
 use crate::free_list::Block;
 use crate::page::descriptor::Place;
-use crate::page::shared_line::RemotePage;
+use crate::page::shared_line;
 use crate::size_class::SizeClass;
 use std::ptr::{self, NonNull};
 
@@ -117,24 +117,19 @@ pub fn hand_over(from: &'static Heap, to: &'static Heap, class: SizeClass) -> bo
     let Some(page) = queues.partial.first().or(queues.uncarved.first()) else {
         return false;
     };
-    // The token, so that nobody announces the page to either heap meanwhile. A first pusher that is quicker has
-    // announced it to `from`, or will: the page stays there.
-    if !page.shared().remote().claim() {
+    let detach = || {
+        // SAFETY: the caller holds the page's heap.
+        let owned = unsafe { page.owned() };
+        match owned.place.get() {
+            Place::Partial => queues.partial.remove(page),
+            _ => queues.uncarved.remove(page),
+        }
+        settle::count_local(from, owned);
+        owned.stand(Place::Waiting);
+    };
+    if !shared_line::hand_over(page, to, detach) {
         return false;
     }
-    // SAFETY: the caller holds the page's heap.
-    let owned = unsafe { page.owned() };
-    match owned.place.get() {
-        Place::Partial => queues.partial.remove(page),
-        _ => queues.uncarved.remove(page),
-    }
-    settle::count_local(from, owned);
-    owned.stand(Place::Waiting);
-    page.shared().set_owner(to.as_owner());
-    // As if it had been popped from the new owner's news: settling gives the token back, with what was pushed
-    // meanwhile.
-    settle::add_pending(to, page);
-    settle::settle_all(to);
     to.counters.adopted_pages.add(1);
     if queues.partial.first().is_some() || queues.uncarved.first().is_some() {
         idle::publish(from, class);

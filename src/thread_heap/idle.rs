@@ -2,12 +2,13 @@
 //!
 //! What stands here are hints. The truth is the lease: who finds a heap here still has to get it, and never waits.
 
+use super::idle_set::IdleSet;
 use super::news::Leased;
 use super::{Heap, exit};
 use crate::arena::meta;
 use crate::size_class::{CLASSES, SizeClass};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// The most heaps, and so the most threads that hold one at a time.
 pub const MAX_HEAPS: usize = 1 << 16;
@@ -15,9 +16,7 @@ const CLASS_WORDS: usize = 4;
 
 static HEAPS: [AtomicPtr<Heap>; MAX_HEAPS] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_HEAPS];
 static MADE: AtomicU32 = AtomicU32::new(0);
-/// A bit per heap: probably without a holder. Lowest first, so that few heaps see most of the work.
-static IDLE: [AtomicU64; MAX_HEAPS / 64] = [const { AtomicU64::new(0) }; MAX_HEAPS / 64];
-static IDLE_COUNT: AtomicUsize = AtomicUsize::new(0);
+static IDLE: IdleSet<{ MAX_HEAPS / 64 }> = IdleSet::new();
 /// A bit per class and heap number modulo 256: probably without a holder, and has free blocks of the class.
 static WITH_CLASS: [[AtomicU64; CLASS_WORDS]; CLASSES] =
     [const { [const { AtomicU64::new(0) }; CLASS_WORDS] }; CLASSES];
@@ -30,7 +29,7 @@ pub fn made() -> usize {
 
 /// Heaps that are probably without a holder.
 pub fn idle() -> usize {
-    IDLE_COUNT.load(Ordering::Relaxed)
+    IDLE.count()
 }
 
 /// All heaps.
@@ -52,34 +51,9 @@ pub fn lease_or_make() -> Option<&'static Heap> {
 }
 
 fn lease_any() -> Option<&'static Heap> {
-    if idle() == 0 {
-        return None;
-    }
-    for (word, bits) in IDLE.iter().enumerate().take(made().div_ceil(64)) {
-        // Relaxed: hints; the lease decides and synchronises.
-        let mut seen = bits.load(Ordering::Relaxed);
-        while seen != 0 {
-            let bit = seen & seen.wrapping_neg();
-            seen &= !bit;
-            if !take_bit(bits, bit) {
-                continue;
-            }
-            let heap = by_id(word * 64 + bit.trailing_zeros() as usize)?;
-            // Whoever holds it for the moment sets the bit again when it parks the heap.
-            if heap.news().try_lease() {
-                return Some(heap);
-            }
-        }
-    }
-    None
-}
-
-fn take_bit(bits: &AtomicU64, bit: u64) -> bool {
-    let had = bits.fetch_and(!bit, Ordering::Relaxed) & bit != 0;
-    if had {
-        IDLE_COUNT.fetch_sub(1, Ordering::Relaxed);
-    }
-    had
+    IDLE.find(made(), |id| {
+        by_id(id).filter(|heap| heap.news().try_lease())
+    })
 }
 
 fn make() -> Option<&'static Heap> {
@@ -104,16 +78,16 @@ fn make() -> Option<&'static Heap> {
     Some(heap)
 }
 
-/// Gives the lease of a heap up and says so where the next one looks.
+/// Says where the next one looks that the heap is without a holder, and gives its lease up.
 pub fn park(heap: &'static Heap) {
-    let id = heap.id.get() as usize;
     heap.tenanted.set(false);
+    IDLE.insert(heap.id.get() as usize);
     heap.unlease();
-    let (bits, bit) = (&IDLE[id / 64], 1_u64 << (id % 64));
-    // A plain look first: a heap that is served again and again has its bit set already.
-    if bits.load(Ordering::Relaxed) & bit == 0 && bits.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
-        IDLE_COUNT.fetch_add(1, Ordering::Relaxed);
-    }
+}
+
+/// Says that the caller, who holds the lease of the heap, means to keep it.
+pub fn keep(heap: &'static Heap) {
+    IDLE.remove(heap.id.get() as usize);
 }
 
 /// Says that the heap, about to be parked, has free blocks of these classes.

@@ -3,7 +3,9 @@
 //! A heap is held through its lease: by a live thread, or by whoever serves it for a moment. Heaps are never unmade;
 //! an exiting thread leaves its heap with all pages to whoever needs it next.
 
+pub mod idle_set;
 pub mod news;
+pub mod pending;
 
 #[cfg(native)]
 pub mod alloc;
@@ -34,6 +36,7 @@ pub use heap::*;
 #[cfg(native)]
 mod heap {
     use super::news::{Announced, Leased, News};
+    use super::pending::Pending;
     use super::recycle::Recycling;
     use crate::free_list::Block;
     use crate::page::descriptor::{Descriptor, PageRef};
@@ -95,8 +98,8 @@ mod heap {
         pub warm: [PageQueue; PAGE_SIZES],
         /// The bytes of the warm pages.
         pub warm_bytes: Cell<usize>,
-        /// News taken and not settled yet, linked like the news.
-        pub pending: Cell<*mut Descriptor>,
+        /// News taken and not settled yet.
+        pub pending: Pending<Descriptor>,
         /// Partly used pages may hold frees that the statistics have not counted.
         pub uncounted: Cell<bool>,
         /// Held by a live thread, not for a moment; decides how drained blocks are counted.
@@ -144,7 +147,7 @@ mod heap {
                 recycling: Recycling::new(),
                 warm: [const { PageQueue::new() }; PAGE_SIZES],
                 warm_bytes: Cell::new(0),
-                pending: Cell::new(ptr::null_mut()),
+                pending: Pending::new(),
                 uncounted: Cell::new(false),
                 tenanted: Cell::new(false),
                 needs_repair: Cell::new(false),
@@ -192,6 +195,10 @@ mod heap {
         #[inline(always)]
         fn news(&self) -> &News<Descriptor> {
             &self.news.0
+        }
+
+        fn pending(&self) -> &Pending<Descriptor> {
+            &self.pending
         }
 
         fn serve(&self) {

@@ -7,6 +7,7 @@
 //!
 //! The stack is pushed to by anyone and taken whole, never popped one by one: no ABA.
 
+use super::pending::Pending;
 use crate::sync::{AtomicPtr, Ordering};
 use std::ptr;
 
@@ -142,7 +143,10 @@ pub trait Leased {
     /// Its news stack.
     fn news(&self) -> &News<Self::Page>;
 
-    /// Settles all its news. Called by the lease holder only.
+    /// Its pending news.
+    fn pending(&self) -> &Pending<Self::Page>;
+
+    /// Settles all its news, what is pending first. Called by the lease holder only.
     fn serve(&self);
 
     /// Gives the lease up. News that arrives meanwhile is served first: each round means that another thread got a
@@ -175,4 +179,170 @@ pub unsafe fn visit<P: Announced>(
         at = next;
     }
     at
+}
+
+#[cfg(all(test, loom))]
+mod model {
+    use super::*;
+    use crate::page::model::check;
+    use crate::sync::OwnedCell;
+    use std::sync::Arc;
+
+    /// A page that is announced once, and a heap that counts how often it was served.
+    struct Node {
+        next: AtomicPtr<Node>,
+        served: OwnedCell<u32>,
+    }
+
+    struct Heap {
+        news: News<Node>,
+        pending: Pending<Node>,
+        /// On the line of the lease holder: loom reports two services at a time.
+        served: OwnedCell<u32>,
+        nodes: [Node; 2],
+    }
+
+    // SAFETY: the cells are the lease holder's, which is what the models check.
+    unsafe impl Send for Heap {}
+    // SAFETY: as above.
+    unsafe impl Sync for Heap {}
+
+    impl Announced for Node {
+        fn news_next(&self) -> &AtomicPtr<Self> {
+            &self.next
+        }
+    }
+
+    impl Leased for Heap {
+        type Page = Node;
+
+        fn news(&self) -> &News<Node> {
+            &self.news
+        }
+
+        fn pending(&self) -> &Pending<Node> {
+            &self.pending
+        }
+
+        fn serve(&self) {
+            // SAFETY: the caller holds the lease, which loom checks.
+            unsafe {
+                self.pending.settle(&self.news, usize::MAX, |node| {
+                    self.count(&*node);
+                    true
+                });
+            }
+        }
+    }
+
+    impl Heap {
+        /// A heap, its lease taken.
+        fn new() -> Arc<Self> {
+            Arc::new(Self {
+                news: News::new_leased(),
+                pending: Pending::new(),
+                served: OwnedCell::new(0),
+                nodes: [0, 1].map(|_| Node {
+                    next: AtomicPtr::new(ptr::null_mut()),
+                    served: OwnedCell::new(0),
+                }),
+            })
+        }
+
+        fn count(&self, node: &Node) {
+            // SAFETY: loom checks that the caller is alone.
+            unsafe {
+                node.served.set(node.served.get() + 1);
+                self.served.set(self.served.get() + 1);
+            }
+        }
+
+        fn served(&self) -> [u32; 2] {
+            // SAFETY: as above.
+            [0, 1].map(|index| unsafe { self.nodes[index].served.get() })
+        }
+
+        fn leave(&self) {
+            self.serve();
+            self.unlease();
+        }
+
+        /// Announces a page, and serves the heap if nobody else will.
+        fn announce(&self, index: usize) {
+            let node = ptr::from_ref(&self.nodes[index]).cast_mut();
+            // SAFETY: each page is announced by one thread, once.
+            if unsafe { self.news.push(node) } {
+                self.leave();
+            }
+        }
+
+        /// Two threads announce a page each while this one runs `holder`.
+        fn run(self: &Arc<Self>, holder: impl FnOnce(&Self)) {
+            let pushers = [0, 1].map(|index| {
+                let heap = self.clone();
+                loom::thread::spawn(move || heap.announce(index))
+            });
+            holder(self);
+            for pusher in pushers {
+                pusher.join().unwrap();
+            }
+        }
+    }
+
+    /// Who holds the heap sees each announced page once, taken together or one by one.
+    #[test]
+    fn each_page_is_taken_once() {
+        check(4, || {
+            let heap = Heap::new();
+            heap.run(Leased::serve);
+            heap.serve();
+            assert_eq!(heap.served(), [1, 1]);
+            assert!(heap.news.is_empty() && heap.news.is_leased());
+        });
+    }
+
+    /// The holder leaves: each page is served, by it or by a pusher that found no holder, and the lease is free in the
+    /// end.
+    #[test]
+    fn no_page_is_stranded_by_an_exit() {
+        check(4, || {
+            let heap = Heap::new();
+            heap.run(Heap::leave);
+            assert!(heap.news.is_empty() && heap.news.try_lease());
+            assert_eq!(heap.served(), [1, 1]);
+        });
+    }
+
+    /// Two pushes onto a heap without a holder.
+    #[test]
+    fn one_of_two_pushers_takes_the_lease() {
+        check(4, || {
+            let heap = Heap::new();
+            assert!(heap.news.try_unlease());
+            heap.run(|_| {});
+            assert!(heap.news.is_empty() && heap.news.try_lease());
+            assert_eq!(heap.served(), [1, 1]);
+        });
+    }
+
+    /// A thread that looks for a heap and one that serves it for a moment exclude each other.
+    #[test]
+    fn a_lease_has_one_holder() {
+        check(3, || {
+            let heap = Heap::new();
+            assert!(heap.news.try_unlease());
+            let mut tries = 0;
+            heap.run(|heap| {
+                if heap.news.try_lease() {
+                    tries = 1;
+                    // SAFETY: loom checks that the caller is alone.
+                    unsafe { heap.served.set(heap.served.get() + 1) };
+                    heap.leave();
+                }
+            });
+            assert!(heap.news.is_empty() && heap.news.try_lease());
+            // SAFETY: as above.
+            assert_eq!(unsafe { heap.served.get() }, 2 + tries);
+        });
+    }
 }

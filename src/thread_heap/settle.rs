@@ -1,6 +1,6 @@
 //! Settling news: the remote frees of a page come back to its heap, and the page moves to where it now belongs.
 
-use super::news::{Leased, visit};
+use super::news::Leased;
 use super::{Heap, check};
 use crate::arena::{self, registry, reserve};
 use crate::free_list::remote::{Settled, State};
@@ -19,59 +19,17 @@ pub fn settle_all(heap: &'static Heap) {
 
 /// Settles at most `limit` pages of news, the rest stays pending. The number of pages looked at.
 pub fn settle_some(heap: &'static Heap, limit: usize) -> usize {
-    let mut seen = 0;
-    let mut first = heap.pending.replace(ptr::null_mut());
-    let mut purging = ptr::null_mut();
-    loop {
-        if first.is_null() {
-            first = heap.news().take();
-        }
-        if first.is_null() || seen >= limit {
-            break;
-        }
-        // SAFETY: taken from this heap's news, whose lease the caller holds.
-        first = unsafe {
-            visit(first, limit - seen, |page| {
-                seen += 1;
-                // SAFETY: descriptors live for ever.
-                let page: PageRef = &*page;
-                if !settle(heap, page) {
-                    // Relaxed: the token is out, so the link is the lease holder's.
-                    super::news_link(page).store(purging, std::sync::atomic::Ordering::Relaxed);
-                    purging = ptr::from_ref(page).cast_mut();
-                }
-            })
-        };
+    // SAFETY: the caller holds the lease, and descriptors live for ever.
+    unsafe {
+        heap.pending
+            .settle(heap.news(), limit, |page| settle(heap, &*page))
     }
-    append(purging, first);
-    heap.pending
-        .set(if purging.is_null() { first } else { purging });
-    seen
 }
 
 /// Puts a page whose token the caller holds in front of the heap's pending news.
 pub fn add_pending(heap: &'static Heap, page: PageRef) {
-    // Relaxed: whoever holds the token owns the link.
-    super::news_link(page).store(heap.pending.get(), std::sync::atomic::Ordering::Relaxed);
-    heap.pending.set(ptr::from_ref(page).cast_mut());
-}
-
-/// Links `rest` behind the list that starts with `first`: the few pages that are being purged right now.
-fn append(
-    first: *mut crate::page::descriptor::Descriptor,
-    rest: *mut crate::page::descriptor::Descriptor,
-) {
-    let mut last = first;
-    while !last.is_null() {
-        // SAFETY: descriptors live for ever, and pending ones are linked by the lease holder only.
-        let link = super::news_link(unsafe { &*last });
-        let next = link.load(std::sync::atomic::Ordering::Relaxed);
-        if next.is_null() {
-            link.store(rest, std::sync::atomic::Ordering::Relaxed);
-            return;
-        }
-        last = next;
-    }
+    // SAFETY: the caller holds the lease and the token, and descriptors live for ever.
+    unsafe { heap.pending.add(ptr::from_ref(page).cast_mut()) };
 }
 
 /// Settles one page of the heap that the caller popped from its news; false if its last freer is still at it.

@@ -101,6 +101,7 @@ pub fn count(heap: &'static Heap, which: impl Fn(&Counters) -> &Counter, n: u64)
 pub fn install(heap: &'static Heap) {
     debug_assert_ne!(state(), State::Exited);
     heap.tenanted.set(true);
+    idle::keep(heap);
     // A signal handler on this thread must see the heap before the slot that points to it.
     compiler_fence(Ordering::Release);
     let first = SLOT.with(|slot| {
