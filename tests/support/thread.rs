@@ -37,12 +37,16 @@ pub fn beside<R>(work: impl FnOnce() + Send, meanwhile: impl FnOnce() -> R) -> R
     struct Join(libc::pthread_t);
     impl Drop for Join {
         fn drop(&mut self) {
+            if std::thread::panicking() {
+                // The thread may be waiting for what will not come now. The panic is reported already.
+                std::process::exit(101);
+            }
             // SAFETY: the thread was started above and is joined once.
             unsafe { libc::pthread_join(self.0, ptr::null_mut()) };
         }
     }
     let mut job = Job(Some(work));
-    // Joined when `meanwhile` panics, too: the job must not go first.
+    // When `meanwhile` panics, the job must not go first, either.
     let _join = Join(start(&mut job));
     meanwhile()
 }
