@@ -1,6 +1,6 @@
 //! Leaving a heap, serving heaps without a thread, and taking pages over from them.
 
-use super::{Heap, free, idle, settle, slot};
+use super::{Heap, free, idle, recycle, settle, slot};
 use crate::free_list::Block;
 use crate::page::descriptor::Place;
 use crate::page::shared_line;
@@ -8,7 +8,7 @@ use crate::size_class::SizeClass;
 use std::ptr::{self, NonNull};
 
 /// Heaps without a thread keep their empty pages as long as there are at most so many.
-const KEEP_WARM_HEAPS: usize = 4;
+const KEEP_WARM_HEAPS: usize = 16;
 
 /// The thread that held `heap` ends or exchanges it, and the lease is given up. The few heaps left last keep their
 /// bins and empty pages as they are, for the thread that takes them over next; otherwise everything goes back.
@@ -108,9 +108,13 @@ pub fn with_borrowed<T>(work: impl FnOnce(&'static Heap) -> T) -> Option<T> {
     Some(done)
 }
 
-/// Moves a page of the class with free blocks from one heap to another, where it is settled like news; the caller
-/// holds both. False if there is none to be had.
+/// Moves free blocks of the class from one heap to another, whose bin is empty; the caller holds both. Recycled blocks
+/// come as a list; otherwise it is a page, which is settled like news. False if there is nothing to be had.
 pub fn hand_over(from: &'static Heap, to: &'static Heap, class: SizeClass) -> bool {
+    if recycle::transfer(from, to, class) {
+        idle::publish(from, class);
+        return true;
+    }
     settle::settle_all(from);
     flush_class(from, class);
     let queues = from.queues(class);

@@ -178,3 +178,20 @@ pub fn take_batch(heap: &Heap, bin: &Bin, class: SizeClass) -> Option<NonNull<Bl
     bin.free.set(unsafe { Block::next(list) });
     Some(list)
 }
+
+/// Moves a batch of the class, or the bin's list, into the empty bin of another heap; the caller holds both. The blocks
+/// are recycled ones there, whichever pages they are from.
+pub fn transfer(from: &Heap, to: &Heap, class: SizeClass) -> bool {
+    if !applies(class) {
+        return false;
+    }
+    let list = from
+        .recycling
+        .pop(class)
+        .or_else(|| NonNull::new(from.bin(class).free.replace(ptr::null_mut())));
+    if let Some(list) = list {
+        debug_assert!(to.bin(class).free.get().is_null());
+        to.bin(class).free.set(list.as_ptr());
+    }
+    list.is_some()
+}

@@ -72,10 +72,8 @@ pub fn refill(heap: &'static Heap, class: SizeClass) -> Refill {
         fork::repair(heap);
     }
     let bin = heap.bin(class);
-    if let Some(block) = NonNull::new(bin.free.get()) {
-        // Only for a borrowed heap, or when a signal handler refilled the bin meanwhile.
-        // SAFETY: the bin's list is the lease holder's.
-        bin.free.set(unsafe { Block::next(block) });
+    // Only for a heap that was left with its bins, or when a signal handler refilled the bin meanwhile.
+    if let Some(block) = pop(bin) {
         return Refill::used(block.as_ptr());
     }
     if let Some(block) = recycle::take_batch(heap, bin, class) {
@@ -99,6 +97,10 @@ pub fn refill(heap: &'static Heap, class: SizeClass) -> Refill {
             return open_warm(heap, bin, class, page);
         }
         if idle::adopt(heap, class) {
+            if let Some(block) = pop(bin) {
+                heap.counters.reused_pages.add(1);
+                return Refill::used(block.as_ptr());
+            }
             continue;
         }
         // All news is settled before a fresh page is taken; what it brought may do instead.
@@ -116,6 +118,13 @@ pub fn refill(heap: &'static Heap, class: SizeClass) -> Refill {
         }
     }
     fresh(heap, bin, class)
+}
+
+fn pop(bin: &Bin) -> Option<NonNull<Block>> {
+    let block = NonNull::new(bin.free.get())?;
+    // SAFETY: the bin's list is the lease holder's.
+    bin.free.set(unsafe { Block::next(block) });
+    Some(block)
 }
 
 /// Steps 1 to 4: freed blocks of the bin's pages.
