@@ -32,7 +32,7 @@ const BATCH_BYTES: usize = 256 * KIB;
 /// The most that a heap may set aside, whatever is in use.
 const MAX_BATCHES: usize = 64 * MIB / BATCH_BYTES;
 /// The refills that are remembered as evidence of allocation.
-const MAX_EVIDENCE: u32 = 32;
+const MAX_EVIDENCE: u32 = 64;
 /// All batches of a heap are at most the memory in use divided by this.
 const SHARE: usize = 2;
 /// The smallest class that is recycled.
