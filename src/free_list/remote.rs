@@ -239,11 +239,11 @@ impl RemoteList {
                 return None;
             }
             let new = RemoteWord::of_state(State::Queued);
-            // Acquire pairs with the Release of `push`: the links are followed next. Release is not needed to
-            // publish anything, but AcqRel keeps later pushes ordered after this drain.
+            // Acquire pairs with the Release of `push`: the links are followed next. Nothing is published: a later
+            // pusher touches blocks that it was handed since, and earlier pushes stay visible through this swap.
             match self
                 .0
-                .compare_exchange_weak(seen.0, new.0, Ordering::AcqRel, Ordering::Relaxed)
+                .compare_exchange_weak(seen.0, new.0, Ordering::Acquire, Ordering::Relaxed)
             {
                 Ok(_) => return seen.chain(page_start),
                 Err(now) => seen = RemoteWord(now),
@@ -279,15 +279,17 @@ impl RemoteList {
         }
     }
 
-    /// Takes the token of an idle page, so that its owner may be changed; false if a first pusher was quicker.
+    /// Takes the token of an idle page, so that its owner may be changed; false if a first pusher was quicker. Only by
+    /// the holder of the owner's lease.
     pub fn claim(&self) -> bool {
         let queued = RemoteWord::of_state(State::Queued);
-        // Acquire pairs with the Release of the last `settle`. Failure needs nothing: the page is left alone.
+        // Relaxed: the lease hands on what the last settling left, and the settling that follows this publishes what
+        // the caller does. After a failure the page is left alone.
         self.0
             .compare_exchange(
                 RemoteWord::IDLE.0,
                 queued.0,
-                Ordering::AcqRel,
+                Ordering::Relaxed,
                 Ordering::Relaxed,
             )
             .is_ok()
