@@ -82,11 +82,13 @@ fn comes_back(start: u64, full: u64, how: Back) {
             }
         }
     }
+    let left = missing();
     assert_eq!(
-        missing(),
+        left,
         None,
-        "MiB of {} are still there",
-        (full - start) / MIB
+        "MiB of {} are left: {:#?}",
+        (full - start) / MIB,
+        millpond::stats()
     );
 }
 

@@ -117,10 +117,8 @@ unsafe extern "C" fn farewell(value: *mut c_void) {
 fn make_key() -> libc::pthread_key_t {
     let mut key = 0;
     // SAFETY: the pointer is valid and the destructor has the right type.
-    assert_eq!(
-        unsafe { libc::pthread_key_create(&mut key, Some(farewell)) },
-        0
-    );
+    let failed = unsafe { libc::pthread_key_create(&mut key, Some(farewell)) };
+    assert_eq!(failed, 0);
     key
 }
 
