@@ -13,8 +13,9 @@
 //! - Only for classes of 1 KiB and more: below, the other path is cheap, and recycling foreign blocks would invite
 //!   false sharing.
 //! - Only in bins that allocate: the first refill gives credit, so a thread that only frees hoards nothing.
-//! - A bin may set one batch (256 KiB) aside, and more only while the heap allocates: each takes a refill of some bin as
-//!   evidence. A phase that frees everything thus gives back all but a batch per class and a few more.
+//! - A bin may set one batch (256 KiB) aside, and more only while the heap allocates what it frees: each takes a refill
+//!   by freed blocks as evidence, of which 64 are remembered. A phase that frees everything thus keeps a batch per class,
+//!   and at most 16 MiB more.
 //! - All batches of a heap together are at most half of the memory in use, and 64 MiB.
 //!
 //! Flushing a bin returns each block to its page.
@@ -85,7 +86,7 @@ pub struct Recycling {
     batches: [Batches; CLASSES],
     /// How many batches there are.
     count: Cell<usize>,
-    /// Refills that were not yet matched by a batch set aside, up to `MAX_EVIDENCE`.
+    /// Refills by freed blocks that were not yet matched by a batch set aside, up to `MAX_EVIDENCE`.
     refills: Cell<u32>,
 }
 
@@ -167,16 +168,23 @@ pub fn set_aside(heap: &Heap, bin: &Bin, class: SizeClass) -> bool {
 /// will bring.
 #[inline]
 pub fn take_batch(heap: &Heap, bin: &Bin, class: SizeClass) -> Option<NonNull<Block>> {
-    let refills = &heap.recycling.refills;
-    refills.set((refills.get() + 1).min(MAX_EVIDENCE));
     if !applies(class) {
         return None;
     }
     heap.recycling.of(class).credit.set(credit(class));
     let list = heap.recycling.pop(class)?;
+    note_reuse(heap);
     // SAFETY: the batch is the heap's holder's.
     bin.free.set(unsafe { Block::next(list) });
     Some(list)
+}
+
+/// Notes a refill by freed blocks: the heap allocates what it frees. (A refill by blocks never used before is no
+/// evidence of that: a burst is made of those, and everything is to go back after it.)
+#[inline]
+pub fn note_reuse(heap: &Heap) {
+    let refills = &heap.recycling.refills;
+    refills.set((refills.get() + 1).min(MAX_EVIDENCE));
 }
 
 /// Moves a batch of the class, or the bin's list, into the empty bin of another heap; the caller holds both. The blocks

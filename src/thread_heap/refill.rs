@@ -85,6 +85,7 @@ pub fn refill(heap: &'static Heap, class: SizeClass) -> Refill {
     let mut limit = NEWS_LIMIT;
     loop {
         if let Some(block) = reuse(heap, bin, class, limit) {
+            recycle::note_reuse(heap);
             heap.counters.reused_pages.add(1);
             return Refill::used(block);
         }
