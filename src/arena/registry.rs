@@ -165,14 +165,17 @@ mod model {
                 let make = || Some(Box::into_raw(Box::new(loom::cell::UnsafeCell::new(7))));
                 // SAFETY: the loser's array was made by its `make` and published to nobody.
                 let unmake = |array| drop(unsafe { Box::from_raw(array) });
-                entry.get_or_make(make, unmake).unwrap().addr()
+                let array = entry.get_or_make(make, unmake).unwrap();
+                // SAFETY: published arrays live until the end of the model.
+                assert_eq!(unsafe { (*array).with(|value| *value) }, 7);
+                array.addr()
             };
             let (a, b) = (entry.clone(), entry.clone());
             let first = loom::thread::spawn(move || need(&a));
             let second = loom::thread::spawn(move || need(&b));
             let seen = entry.get();
             if !seen.is_null() {
-                // SAFETY: published arrays live until the end of the model.
+                // SAFETY: as above.
                 assert_eq!(unsafe { (*seen).with(|value| *value) }, 7);
             }
             assert_eq!(first.join().unwrap(), second.join().unwrap());

@@ -433,7 +433,7 @@ mod model {
 
     fn world() -> Arc<World> {
         Arc::new(World {
-            page: Page::new(),
+            page: Page::new(CAPACITY as usize),
             announced: AtomicU32::new(0),
         })
     }

@@ -9,7 +9,7 @@ use crate::thread_heap::pending::Pending;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-/// The blocks of a page.
+/// The most blocks of a page.
 pub const CAPACITY: usize = 2;
 
 /// Checks a model with at most so many preemptions: with three threads, all of them would take hours.
@@ -73,14 +73,14 @@ pub fn walk(chain: Chain) -> Vec<NonNull<Block>> {
 }
 
 impl Page {
-    /// A page that nobody owns yet, all its blocks handed out.
-    pub fn new() -> Self {
+    /// A page of so many blocks that nobody owns yet, all of them handed out.
+    pub fn new(capacity: usize) -> Self {
         Self {
             shared: SharedLine::unused(),
             owned: Owned {
                 local: OwnedCell::new(ptr::null_mut()),
                 local_count: OwnedCell::new(0),
-                carved: OwnedCell::new(CAPACITY as u32),
+                carved: OwnedCell::new(capacity as u32),
                 settled: OwnedCell::new(0),
             },
             blocks: std::array::from_fn(|_| Block::unlinked()),
@@ -97,13 +97,12 @@ impl Page {
         NonNull::from(&self.blocks[index])
     }
 
-    /// Makes it a page of `owner`.
-    pub fn register(&self, owner: &Heap) {
+    fn register(&self, capacity: usize, owner: &Heap) {
         let identity = Identity {
             kind: Kind::Binned,
             start: self.start(),
             block_bytes: size_of::<Block>(),
-            capacity: CAPACITY as u32,
+            capacity: capacity as u32,
             arena: 0,
         };
         self.shared
@@ -227,13 +226,18 @@ unsafe impl Send for World {}
 unsafe impl Sync for World {}
 
 impl World {
-    /// A world that does not move.
+    /// A world whose page has two blocks.
     pub fn new() -> Arc<Self> {
+        Self::with_blocks(CAPACITY)
+    }
+
+    /// A world whose page has so many blocks.
+    pub fn with_blocks(capacity: usize) -> Arc<Self> {
         let world = Arc::new(Self {
-            page: Page::new(),
+            page: Page::new(capacity),
             heaps: std::array::from_fn(|_| Heap::new()),
         });
-        world.page.register(&world.heaps[0]);
+        world.page.register(capacity, &world.heaps[0]);
         world
     }
 

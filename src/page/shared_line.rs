@@ -453,6 +453,22 @@ mod model {
         });
     }
 
+    /// The first freer of a page of one block is its last one, too: it discards and announces.
+    #[test]
+    fn a_page_of_one_block_is_discarded_and_announced() {
+        check(4, || {
+            let world = World::with_blocks(1);
+            let freer = spawn(&world, |w| w.page.free(0, true));
+            let heap = &world.heaps[0];
+            heap.serve_and_leave();
+            assert!(freer.join().unwrap());
+            assert!(heap.news().is_empty() && heap.news().try_lease());
+            // SAFETY: this thread holds the heap; loom checks.
+            assert_eq!(unsafe { world.page.owned().carved.get() }, 0);
+            world.page.write_blocks();
+        });
+    }
+
     /// A look-up of a stray address, while the slice is in use twice. Who sees a use sees its fields or those of a
     /// later one, never those of an earlier one.
     #[test]

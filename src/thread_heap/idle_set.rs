@@ -170,4 +170,29 @@ mod model {
             assert_eq!(world.idle.count(), 0);
         });
     }
+
+    /// Heaps whose bits share a word come and go independently.
+    #[test]
+    fn heaps_do_not_lose_each_others_bits() {
+        loom::model(|| {
+            let idle = Arc::new(IdleSet::<1>::new());
+            idle.insert(2);
+            let theirs = idle.clone();
+            let other = loom::thread::spawn(move || {
+                theirs.insert(0);
+                theirs.remove(2);
+            });
+            idle.insert(1);
+            other.join().unwrap();
+            let mut found = Vec::new();
+            assert_eq!(
+                idle.find(3, |id| {
+                    found.push(id);
+                    None::<()>
+                }),
+                None
+            );
+            assert_eq!((found, idle.count()), (vec![0, 1], 2));
+        });
+    }
 }
