@@ -205,6 +205,8 @@ fn scenario() {
 /// Runs the exhaustion under a limit in MiB, at least `least` MiB of which must be had as blocks.
 fn limited(resource: libc::__rlimit_resource_t, limit: u64, least: u64) {
     let mut command = child::command("scenario", &format!("exhaust {}", least * MIB));
+    // The C library's own allocator reserves 64 MiB for a second thread that needs it, if it can.
+    command.env("MALLOC_ARENA_MAX", "1");
     child::limit(&mut command, resource, limit * MIB);
     let ended = child::run(command);
     ended.succeeded();
