@@ -35,7 +35,9 @@ pub use heap::*;
 
 #[cfg(native)]
 mod heap {
-    use super::news::{Announced, Leased, News};
+    #[cfg(debug_assertions)]
+    use super::news::Announced;
+    use super::news::{Leased, News};
     use super::pending::Pending;
     use super::recycle::Recycling;
     use crate::free_list::Block;
@@ -45,6 +47,7 @@ mod heap {
     use crate::stats::Counters;
     use std::cell::Cell;
     use std::ptr::{self, NonNull};
+    #[cfg(debug_assertions)]
     use std::sync::atomic::AtomicPtr;
 
     /// The part of a bin that the fast paths touch: 32 bytes.
@@ -214,6 +217,7 @@ mod heap {
     pub static VACANT: Heap = Heap::new();
 
     /// The link of a page on a news stack or among the pending.
+    #[cfg(debug_assertions)]
     pub fn news_link(page: &Descriptor) -> &AtomicPtr<Descriptor> {
         page.news_next()
     }

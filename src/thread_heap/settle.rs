@@ -2,6 +2,7 @@
 
 use super::news::Leased;
 use super::{Heap, check};
+use crate::abort;
 use crate::arena::{self, registry, reserve};
 use crate::free_list::remote::{Settled, State};
 use crate::os;
@@ -55,6 +56,13 @@ fn settle(heap: &'static Heap, page: PageRef) -> bool {
             // SAFETY: the chain was just taken off the page's remote list.
             unsafe { owned.attach(chain) };
             owned.counted.set(owned.counted.get() + chain.count);
+            if owned.local_count.get() > owned.carved.get() {
+                let block = chain.head.as_ptr().addr();
+                abort::misuse(
+                    block,
+                    "a block of this page was freed twice, by another thread",
+                );
+            }
         }
         Settled::Empty => {
             count_drained(heap, owned, owned.capacity.get());
