@@ -51,7 +51,8 @@ stats! {
     /// Refills served by blocks of a page in use that were never handed out before (step 5). Not counted as reuse,
     /// since no free made them available.
     carved_refills,
-    /// Blocks freed by a thread that doesn't hold the heap of their page, counted when they were pushed.
+    /// Blocks freed by a thread that doesn't hold the heap of their page, counted when they were pushed; a thread without a
+    /// heap adds up to 255 of them when it calls `collect` or `stats`, or ends.
     remote_frees,
     /// Remotely freed blocks taken back from their bin's current page.
     drained_active,

@@ -8,6 +8,7 @@ use std::ptr;
 
 /// See [`crate::collect`].
 pub fn collect(force: bool) {
+    slot::add_gathered();
     for heap in idle::all() {
         if heap.news().try_lease() {
             tidy(heap, force);
@@ -49,6 +50,7 @@ pub fn serve_idle() {
 
 /// See [`crate::stats`].
 pub fn stats() -> Stats {
+    slot::add_gathered();
     let sum = Counters::new();
     counters::absorb_shards(&sum);
     for heap in idle::all() {

@@ -224,7 +224,7 @@ unsafe fn free_to_others(
         unsafe { free_unowned(page, block) };
         return None;
     }
-    slot::count(heap, |counters| &counters.remote_frees, 1);
+    slot::count_remote_free(heap);
     // Asked for before the push that fills the page: after it, the page may be another's, or no page any more.
     let bytes = Cell::new(0);
     let wants_purge = || {

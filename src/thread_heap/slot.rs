@@ -31,6 +31,8 @@ pub enum State {
 struct Slot {
     heap: Cell<&'static Heap>,
     state: Cell<State>,
+    /// Remote frees of a thread without a heap that are not in a shard yet.
+    remote_frees: Cell<u32>,
     /// The heap without a thread that this thread freed into last.
     abandoned: Cell<*const Heap>,
     /// How often it did since it got its own heap or freed into another such heap.
@@ -44,6 +46,7 @@ thread_local! {
         Slot {
             heap: Cell::new(&VACANT),
             state: Cell::new(State::Uninit),
+            remote_frees: Cell::new(0),
             abandoned: Cell::new(ptr::null()),
             abandoned_frees: Cell::new(0),
             allocations: Cell::new(0),
@@ -95,6 +98,49 @@ pub fn count(heap: &'static Heap, which: impl Fn(&Counters) -> &Counter, n: u64)
     } else {
         which(&heap.counters).add(n);
     }
+}
+
+/// Counts a remote free. A thread without a heap gathers a few before it adds them to a shard, because an atomic
+/// read-modify-write for each is a tenth of the time of a thread that only frees.
+#[inline(always)]
+pub fn count_remote_free(heap: &'static Heap) {
+    if ptr::eq(heap, &VACANT) {
+        gather_remote_free();
+    } else {
+        heap.counters.remote_frees.add(1);
+    }
+}
+
+#[inline]
+fn gather_remote_free() {
+    const GATHER: u32 = 256;
+    SLOT.with(|slot| {
+        let gathered = slot.remote_frees.get() + 1;
+        slot.remote_frees.set(gathered);
+        if gathered == 1 || gathered == GATHER || slot.state.get() == State::Exited {
+            watch_or_add(gathered);
+        }
+    });
+}
+
+/// The first remote free of some: makes sure that they are added when the thread ends. The last: adds them.
+#[cold]
+#[inline(never)]
+fn watch_or_add(gathered: u32) {
+    if gathered == 1 && state() != State::Exited {
+        watch_exit();
+    } else {
+        add_gathered();
+    }
+}
+
+/// Adds what the thread gathered to a shard.
+pub fn add_gathered() {
+    SLOT.with(|slot| {
+        let gathered = slot.remote_frees.replace(0);
+        let shard = counters::shard(ptr::from_ref(slot).addr());
+        shard.remote_frees.add_shared(u64::from(gathered));
+    });
 }
 
 /// Makes `heap`, whose lease the caller holds, the thread's own.
@@ -179,6 +225,7 @@ unsafe extern "C" fn on_thread_exit(_: *mut c_void) {
         slot.state.set(State::Exited);
         slot.heap.replace(&VACANT)
     });
+    add_gathered();
     if !ptr::eq(heap, &VACANT) {
         counters::count_thread(false);
         exit::leave(heap);
