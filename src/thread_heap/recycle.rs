@@ -16,7 +16,7 @@
 //! - A bin may set one batch (256 KiB) aside, and more only while the heap allocates what it frees: each takes a refill
 //!   by freed blocks as evidence, of which 64 are remembered. A phase that frees everything thus keeps a batch per class,
 //!   and at most 16 MiB more.
-//! - All batches of a heap together are at most half of the memory in use, and 64 MiB.
+//! - All batches of a heap together are at most a quarter of the other memory in use, and 64 MiB.
 //!
 //! Flushing a bin returns each block to its page.
 
@@ -34,8 +34,8 @@ const BATCH_BYTES: usize = 256 * KIB;
 const MAX_BATCHES: usize = 64 * MIB / BATCH_BYTES;
 /// The refills that are remembered as evidence of allocation.
 const MAX_EVIDENCE: u32 = 64;
-/// All batches of a heap are at most the memory in use divided by this.
-const SHARE: usize = 2;
+/// All batches of a heap are at most the other memory in use divided by this.
+const SHARE: usize = 4;
 /// The smallest class that is recycled.
 const FROM: SizeClass = SizeClass::KIB;
 
@@ -117,9 +117,12 @@ impl Recycling {
     }
 
     fn may_push(&self, class: SizeClass) -> bool {
-        let most = (reserve::claimed_bytes() / SHARE / BATCH_BYTES).min(MAX_BATCHES);
+        let count = self.count.get();
+        // Without what is set aside already, or the bound would grow with what it bounds.
+        let others = reserve::claimed_bytes().saturating_sub(count * BATCH_BYTES);
+        let most = (others / SHARE / BATCH_BYTES).min(MAX_BATCHES);
         let first = self.of(class).top.get().is_null();
-        (first || self.refills.get() > 0) && self.count.get() < most.max(1)
+        (first || self.refills.get() > 0) && count < most.max(1)
     }
 }
 
