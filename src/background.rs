@@ -48,8 +48,8 @@ extern "C" fn run(_: *mut c_void) -> *mut c_void {
     while config::background_thread() {
         let nap = config::purge_delay_ms().clamp(10, 1000);
         let time = libc::timespec {
-            tv_sec: (nap / 1000) as libc::time_t,
-            tv_nsec: (nap % 1000 * 1_000_000) as libc::c_long,
+            tv_sec: (nap / 1000) as _,
+            tv_nsec: (nap % 1000 * 1_000_000) as _,
         };
         // SAFETY: the time is valid; an early return does no harm.
         unsafe { libc::nanosleep(&time, ptr::null_mut()) };

@@ -85,7 +85,7 @@ impl<P: Announced> News<P> {
     }
 
     /// The first announced page, for walks by the lease holder: only it takes pages off, so what stands here stays.
-    #[cfg(any(debug_assertions, test))]
+    #[cfg(any(debug_assertions, loom))]
     pub fn peek(&self) -> *mut P {
         // Acquire pairs with the Release of `push`: the links are followed.
         page(self.0.load(Ordering::Acquire))
