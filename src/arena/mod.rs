@@ -251,15 +251,13 @@ mod native {
                 let Some((first, run)) = dirty.last_run_without(&claimed, below) else {
                     break;
                 };
-                below = first;
                 // The highest part of the run, no more than is wanted.
                 let wanted = (bytes - given).div_ceil(SLICE_SIZE).min(run.0 as usize) as u32;
                 let first = SliceIndex(first.0 + run.0 - wanted);
                 let run = SliceCount(wanted);
-                below = below.max(first);
+                below = first;
                 // Claimed, so that nobody takes the slices while their contents go.
                 if !claimed.claim_at(first, run) {
-                    below = SliceIndex(first.0.min(below.0));
                     continue;
                 }
                 let old = dirty.count(first, run);

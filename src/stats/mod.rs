@@ -70,7 +70,7 @@ stats! {
     adopted_pages,
     /// Whole heaps taken over, with all their pages, by a thread that had freed into them.
     adopted_heaps,
-    /// Pages with live blocks left behind by exiting threads.
+    /// Pages left behind by threads that ended or exchanged their heap, other than warm ones; a page counts each time.
     abandoned_pages,
     /// Claimed pages that don't start on 64 KiB: always 0.
     misaligned_pages,

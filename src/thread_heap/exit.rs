@@ -18,6 +18,9 @@ pub fn leave(heap: &'static Heap) {
         flush(heap);
         settle::release_warm(heap);
     }
+    heap.counters
+        .abandoned_pages
+        .add(u64::from(heap.pages.get()));
     heap.uncounted.set(true);
     idle::publish_classes(heap);
     idle::park(heap);
@@ -130,6 +133,8 @@ pub fn hand_over(from: &'static Heap, to: &'static Heap, class: SizeClass) -> bo
         }
         settle::count_local(from, owned);
         owned.stand(Place::Waiting);
+        from.pages.set(from.pages.get() - 1);
+        to.pages.set(to.pages.get() + 1);
     };
     if !shared_line::hand_over(page, to, detach) {
         return false;

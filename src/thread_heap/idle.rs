@@ -23,8 +23,8 @@ static WITH_CLASS: [[AtomicU64; CLASS_WORDS]; CLASSES] =
 
 /// How many heaps there are.
 pub fn made() -> usize {
-    // Acquire pairs with the Release in `make`.
-    (MADE.load(Ordering::Acquire) as usize).min(MAX_HEAPS)
+    // Relaxed: `by_id` acquires each heap, and skips one that is not published yet.
+    (MADE.load(Ordering::Relaxed) as usize).min(MAX_HEAPS)
 }
 
 /// Heaps that are probably without a holder.

@@ -99,6 +99,8 @@ mod heap {
         pub recycling: Recycling,
         /// Empty pages by size, kept for the next class that needs one.
         pub warm: [PageQueue; PAGE_SIZES],
+        /// Its pages, warm ones not counted.
+        pub pages: Cell<u32>,
         /// The bytes of the warm pages.
         pub warm_bytes: Cell<usize>,
         /// News taken and not settled yet.
@@ -149,6 +151,7 @@ mod heap {
                 }; CLASSES],
                 recycling: Recycling::new(),
                 warm: [const { PageQueue::new() }; PAGE_SIZES],
+                pages: Cell::new(0),
                 warm_bytes: Cell::new(0),
                 pending: Pending::new(),
                 uncounted: Cell::new(false),

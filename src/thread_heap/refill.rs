@@ -279,6 +279,7 @@ fn fresh(heap: &'static Heap, bin: &Bin, class: SizeClass) -> Refill {
     line.init(class, run.clean);
     identify(page, class, run.start.as_ptr(), run.arena, heap);
     registry::mark(page, slices, true);
+    heap.pages.set(heap.pages.get() + 1);
     heap.counters.fresh_pages.add(1);
     heap.counters.fresh_page_bytes.add(slices.bytes() as u64);
     make_current(heap, bin, page);

@@ -150,6 +150,7 @@ fn retire(heap: &'static Heap, page: PageRef) {
     // SAFETY: the caller holds the lease of the page's heap.
     let owned = unsafe { page.owned() };
     count_local(heap, owned);
+    heap.pages.set(heap.pages.get() - 1);
     let class = owned.class.get();
     let bytes = class.page_slices().bytes();
     if heap.warm_bytes.get() + bytes <= crate::config::heap_reserve_bytes() {
@@ -163,6 +164,7 @@ fn retire(heap: &'static Heap, page: PageRef) {
 /// Takes an empty page of a class's page size that the heap kept.
 pub fn take_warm(heap: &'static Heap, class: SizeClass) -> Option<PageRef> {
     let page = heap.warm[class.page_size_index()].pop_last()?;
+    heap.pages.set(heap.pages.get() + 1);
     heap.warm_bytes
         .set(heap.warm_bytes.get() - class.page_slices().bytes());
     Some(page)
