@@ -89,11 +89,17 @@ fn blocks_in_page(size: usize) -> usize {
 fn dead_owner_every_free_is_drained() {
     for size in SIZES {
         let mut left: Vec<Block> = Vec::with_capacity(2000);
+        // Before the measured part, since it allocates.
+        let pages = (2000 / blocks_in_page(size)) as u64;
         let before = settled();
         run_to_end(|| left.extend((0..2000).map(|_| Block::new(size))));
         let made = settled();
         let live: u64 = left.iter().map(Block::usable).sum();
         assert_eq!(made.live_bytes - before.live_bytes, live, "size {size}");
+        assert!(
+            made.abandoned_pages - before.abandoned_pages >= pages,
+            "size {size}: {made:#?}"
+        );
         left.drain(..).for_each(Block::free);
         let freed = settled();
         assert_eq!(freed.live_bytes, before.live_bytes, "size {size}");
