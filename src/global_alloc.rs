@@ -1,10 +1,9 @@
 //! `GlobalAlloc`: where a `Layout` becomes a size class.
 
-use crate::large;
 use crate::page::descriptor::PageRef;
-use crate::page::shared_line::{Kind, RemotePage};
+use crate::page::shared_line::Kind;
 use crate::size_class::{MAX_SMALL, MAX_SMALL_ALIGN, SizeClass};
-use crate::thread_heap::{alloc, free};
+use crate::thread_heap::{alloc, free, unclassed};
 use crate::{Millpond, arena::registry};
 use std::alloc::{GlobalAlloc, Layout};
 use std::ptr::NonNull;
@@ -83,7 +82,7 @@ unsafe fn resize(this: &Millpond, ptr: *mut u8, layout: Layout, new_size: usize)
         }
         Kind::Large | Kind::Huge => {
             // SAFETY: the block is the caller's.
-            if let Some(resized) = unsafe { large::resize(page, new_size, layout.align()) } {
+            if let Some(resized) = unsafe { unclassed::resize(page, new_size, layout.align()) } {
                 return resized.as_ptr();
             }
         }

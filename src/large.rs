@@ -7,8 +7,7 @@
 use crate::arena::{self, MAX_ARENA_BLOCK, registry};
 use crate::os::{self, Reservation};
 use crate::page::descriptor::{Descriptor, PageRef};
-use crate::page::shared_line::{Identity, Kind, RemotePage};
-use crate::thread_heap::slot;
+use crate::page::shared_line::{Identity, Kind};
 use crate::units::{SLICE_SIZE, SliceCount, align_up};
 use std::ptr::{self, NonNull};
 
@@ -17,39 +16,30 @@ const MAX_BYTES: usize = 1 << 47;
 
 const HUGE_NAME: &std::ffi::CStr = c"millpond huge block";
 
-/// A block of `size` bytes at a multiple of `align`; zero where `zeroed` asks for it. Null when the system refuses.
-#[cold]
-#[inline(never)]
-pub fn allocate(size: usize, align: usize, zeroed: bool) -> *mut u8 {
-    if size > MAX_BYTES || align > MAX_BYTES {
-        return ptr::null_mut();
-    }
-    let Some(slices) = SliceCount::covering(size.max(1)) else {
-        return ptr::null_mut();
-    };
-    let block = if slices.bytes() <= MAX_ARENA_BLOCK && align <= MAX_ARENA_BLOCK {
-        large(slices, align, zeroed)
-    } else {
-        huge(slices, align)
-    };
-    let Some(block) = block else {
-        return ptr::null_mut();
-    };
-    count(slices.bytes(), 0);
-    block.as_ptr()
+/// A large or huge block.
+#[derive(Clone, Copy, Debug)]
+pub struct LargeBlock {
+    /// The first byte.
+    pub start: NonNull<u8>,
+    /// The bytes that it takes: whole slices.
+    pub bytes: usize,
 }
 
-/// Counts one block more of `added` bytes, or one less of `removed`.
-fn count(added: usize, removed: usize) {
-    let heap = slot::heap();
-    if added > 0 {
-        slot::count(heap, |counters| &counters.allocations, 1);
-        slot::count(heap, |counters| &counters.allocated_bytes, added as u64);
+/// A block of `size` bytes at a multiple of `align`; zero where `zeroed` asks for it. `None` when the system refuses.
+pub fn allocate(size: usize, align: usize, zeroed: bool) -> Option<LargeBlock> {
+    if size > MAX_BYTES || align > MAX_BYTES {
+        return None;
     }
-    if removed > 0 {
-        slot::count(heap, |counters| &counters.frees, 1);
-        slot::count(heap, |counters| &counters.freed_bytes, removed as u64);
-    }
+    let slices = SliceCount::covering(size.max(1))?;
+    let start = if slices.bytes() <= MAX_ARENA_BLOCK && align <= MAX_ARENA_BLOCK {
+        large(slices, align, zeroed)?
+    } else {
+        huge(slices, align)?
+    };
+    Some(LargeBlock {
+        start,
+        bytes: slices.bytes(),
+    })
 }
 
 fn identity(kind: Kind, start: NonNull<u8>, slices: SliceCount, arena: u32) -> Identity {
@@ -121,18 +111,15 @@ fn forget_mapping(page: PageRef) -> Reservation {
     mapping
 }
 
-/// Frees the block of a large or huge page.
+/// Frees the block of a large or huge page; the bytes that it took.
 ///
 /// # Safety
 /// The caller gives the page's only block up.
-#[cold]
-#[inline(never)]
-pub unsafe fn free(page: PageRef) {
+pub unsafe fn free(page: PageRef) -> usize {
     let bytes = page.shared().block_bytes();
-    count(0, bytes);
     if page.shared().kind() == Kind::Huge {
         drop(forget_mapping(page));
-        return;
+        return bytes;
     }
     let slices = SliceCount((bytes / SLICE_SIZE) as u32);
     let number = page.shared().arena();
@@ -140,6 +127,7 @@ pub unsafe fn free(page: PageRef) {
     let start = unsafe { NonNull::new_unchecked(page.shared().start()) };
     page.shared().unregister();
     arena::release(start, number, slices, slices);
+    bytes
 }
 
 /// Changes the size of a large or huge block without copying: in place where that can be, by moving the mapping of a
@@ -147,7 +135,7 @@ pub unsafe fn free(page: PageRef) {
 ///
 /// # Safety
 /// `page` holds the caller's block, whose alignment is `align`, a power of two.
-pub unsafe fn resize(page: PageRef, size: usize, align: usize) -> Option<NonNull<u8>> {
+pub unsafe fn resize(page: PageRef, size: usize, align: usize) -> Option<LargeBlock> {
     if size > MAX_BYTES {
         return None;
     }
@@ -156,8 +144,14 @@ pub unsafe fn resize(page: PageRef, size: usize, align: usize) -> Option<NonNull
     let old = SliceCount((page.shared().block_bytes() / SLICE_SIZE) as u32);
     // SAFETY: pages lie above address 0.
     let start = unsafe { NonNull::new_unchecked(page.shared().start()) };
+    let done = |start| {
+        Some(LargeBlock {
+            start,
+            bytes: slices.bytes(),
+        })
+    };
     if slices == old {
-        return Some(start);
+        return done(start);
     }
     match page.shared().kind() {
         Kind::Huge if slices.bytes() > MAX_ARENA_BLOCK => {
@@ -167,10 +161,9 @@ pub unsafe fn resize(page: PageRef, size: usize, align: usize) -> Option<NonNull
             // SAFETY: the block is the caller's, who gets its new address.
             match unsafe { os::remap(mapping, slices.bytes(), align, HUGE_NAME) } {
                 Ok(moved) if registry::cover(moved.base(), slices.bytes()) => {
-                    count(slices.bytes(), old.bytes());
                     let start = moved.base();
                     adopt_mapping(moved, slices);
-                    Some(start)
+                    done(start)
                 }
                 Ok(moved) => {
                     // No memory for descriptors of the new place: the block can't stay there.
@@ -188,18 +181,16 @@ pub unsafe fn resize(page: PageRef, size: usize, align: usize) -> Option<NonNull
         Kind::Large if slices < old && slices.0 >= old.0 / 2 => {
             let rest = SliceCount(old.0 - slices.0);
             page.shared().set_block_bytes(slices.bytes());
-            count(slices.bytes(), old.bytes());
             // SAFETY: the rest lies in the page.
             let from = unsafe { start.add(slices.bytes()) };
             arena::release(from, page.shared().arena(), rest, rest);
-            Some(start)
+            done(start)
         }
         Kind::Large if slices > old && slices.bytes() <= MAX_ARENA_BLOCK => {
             let more = SliceCount(slices.0 - old.0);
             arena::extend(start, page.shared().arena(), old, more)?;
             page.shared().set_block_bytes(slices.bytes());
-            count(slices.bytes(), old.bytes());
-            Some(start)
+            done(start)
         }
         _ => None,
     }

@@ -20,7 +20,7 @@
 //!   another page of the thread, found through the registry (`arena/registry.rs`), onto that page's local list.
 //! - **Free remotely** (`page/shared_line.rs`): one compare-and-swap pushes the block onto its page's remote list
 //!   (`free_list/remote.rs`); the first one since the last drain announces the page on its owner's news stack
-//!   (`thread_heap/news.rs`).
+//!   (`free_list/news.rs`).
 //! - **Refill** (`thread_heap/refill.rs`): an empty bin takes its page's local list, drains its remote list, settles
 //!   the news (`thread_heap/settle.rs`), takes a partly used page, carves, takes a warm page, adopts a page of a heap
 //!   without a thread (`thread_heap/idle.rs`), and only then claims a fresh page (`arena/mod.rs`).
@@ -40,8 +40,6 @@ mod abort;
 #[cfg(any(native, loom))]
 #[cfg_attr(loom, allow(dead_code))]
 mod arena;
-#[cfg(native)]
-mod background;
 #[cfg_attr(not(native), allow(dead_code))]
 mod config;
 #[cfg(any(native, loom))]
@@ -49,6 +47,9 @@ mod config;
 mod free_list;
 #[cfg(native)]
 mod global_alloc;
+#[cfg(any(native, loom))]
+#[cfg_attr(loom, allow(dead_code))]
+mod idle_set;
 #[cfg(native)]
 mod large;
 #[cfg(native)]
@@ -64,8 +65,7 @@ mod stats;
 #[cfg(any(native, loom))]
 #[cfg_attr(loom, allow(dead_code))]
 mod sync;
-#[cfg(any(native, loom))]
-#[cfg_attr(loom, allow(dead_code))]
+#[cfg(native)]
 mod thread_heap;
 #[cfg_attr(not(native), allow(dead_code))]
 mod units;
@@ -132,7 +132,7 @@ pub unsafe fn usable_size(ptr: NonNull<u8>) -> usize {
 pub fn set_option(name: &str, value: &str) -> Result<(), OptionError> {
     config::set_option(name, value)?;
     #[cfg(native)]
-    background::ensure();
+    thread_heap::background::ensure();
     Ok(())
 }
 

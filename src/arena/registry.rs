@@ -65,7 +65,7 @@ mod directory {
     use super::Entry;
     use crate::os;
     use crate::page::descriptor::{Descriptor, PageRef};
-    use crate::page::shared_line::{Kind, RemotePage};
+    use crate::page::shared_line::Kind;
     use crate::units::{SLICE_SHIFT, SliceCount};
     use std::ptr::NonNull;
 

@@ -1,5 +1,7 @@
-//! Lists of free blocks, linked through the blocks themselves.
+//! Lists of free blocks, linked through the blocks themselves, and the lists of pages that were freed into remotely.
 
+pub mod news;
+pub mod pending;
 pub mod remote;
 
 use crate::sync::OwnedCell;

@@ -10,12 +10,11 @@
 //! The invariant of a binned page, with `in_bin` the blocks of it on its bin's list:
 //! `carved == live + local_count + remote.count() + in_bin` and `carved <= capacity`.
 
-use super::shared_line::{Kind, RemotePage, SharedLine};
+use super::shared_line::{Kind, SharedLine};
+use crate::free_list::news::Announced;
 use crate::free_list::{Block, Chain};
 use crate::size_class::SizeClass;
 use crate::sync::AtomicPtr;
-use crate::thread_heap::Heap;
-use crate::thread_heap::news::Announced;
 use crate::units::SliceCount;
 use static_assertions::{const_assert, const_assert_eq};
 use std::cell::Cell;
@@ -99,16 +98,13 @@ impl Announced for Descriptor {
     }
 }
 
-impl RemotePage for Descriptor {
-    type Heap = Heap;
-
+impl Descriptor {
+    /// The part of any thread.
     #[inline(always)]
-    fn shared(&self) -> &SharedLine<Self> {
+    pub fn shared(&self) -> &SharedLine<Self> {
         &self.shared
     }
-}
 
-impl Descriptor {
     /// The part of the lease holder.
     ///
     /// # Safety

@@ -1,11 +1,11 @@
 //! A page and a heap for the models: the shipping lines, lists and leases around blocks that loom tracks.
 
 use super::shared_line::{Identity, Kind, RemotePage, SharedLine, hand_over, remote_free};
+use crate::free_list::news::{Announced, Leased, News};
+use crate::free_list::pending::Pending;
 use crate::free_list::remote::Settled;
 use crate::free_list::{Block, Chain};
 use crate::sync::{AtomicPtr, OwnedCell};
-use crate::thread_heap::news::{Announced, Leased, News};
-use crate::thread_heap::pending::Pending;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 

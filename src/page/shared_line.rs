@@ -1,9 +1,9 @@
 //! The half of a page's descriptor that any thread may read and that freeing threads write.
 
-use crate::free_list::remote::RemoteList;
-use crate::free_list::{Block, remote::DoubleFree};
+use crate::free_list::Block;
+use crate::free_list::news::{Announced, Leased, News};
+use crate::free_list::remote::{DoubleFree, RemoteList};
 use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
-use crate::thread_heap::news::{Announced, Leased, News};
 use std::ptr::{self, NonNull};
 
 /// What a slice is used for.

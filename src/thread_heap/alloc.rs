@@ -1,9 +1,7 @@
 //! Allocation. The fast path is [`allocate_small`]: the thread's heap, the bin of the class, the head of its list.
 
-use super::slot;
-use super::{Heap, refill};
+use super::{Heap, refill, slot, unclassed};
 use crate::free_list::Block;
-use crate::large;
 use crate::size_class::{BinOffset, SizeClass};
 use std::ptr::NonNull;
 
@@ -59,7 +57,7 @@ fn allocate_zeroed(heap: &'static Heap, offset: BinOffset, size: usize) -> *mut 
 pub fn allocate_any(size: usize, align: usize) -> *mut u8 {
     match SizeClass::of(size, align) {
         Some(class) => allocate(slot::heap(), class.bin()),
-        None => large::allocate(size, align, false),
+        None => unclassed::allocate(size, align, false),
     }
 }
 
@@ -75,6 +73,6 @@ pub fn allocate_aligned(size: usize, align: usize) -> *mut u8 {
 pub fn allocate_any_zeroed(size: usize, align: usize) -> *mut u8 {
     match SizeClass::of(size, align) {
         Some(class) => allocate_zeroed(slot::heap(), class.bin(), size),
-        None => large::allocate(size, align, true),
+        None => unclassed::allocate(size, align, true),
     }
 }

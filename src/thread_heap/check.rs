@@ -61,9 +61,8 @@ pub use walks::*;
 mod walks {
     use super::*;
     use crate::abort;
+    use crate::free_list::news::{Announced, Leased};
     use crate::page::descriptor::{Descriptor, PageRef};
-    use crate::page::shared_line::RemotePage;
-    use crate::thread_heap::news::Leased;
     use std::sync::atomic::Ordering::Relaxed;
 
     /// At the start of a refill.
@@ -108,7 +107,7 @@ mod walks {
                 let page: PageRef = unsafe { &*at };
                 look(page);
                 // Relaxed: acquired by `peek`, or linked by the lease holder.
-                at = crate::thread_heap::news_link(page).load(Relaxed);
+                at = page.news_next().load(Relaxed);
             }
         };
         walk(heap.news().peek());

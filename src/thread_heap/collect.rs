@@ -1,8 +1,8 @@
 //! Giving back what can be given back, on request; and the sums of all counters.
 
-use super::news::Leased;
 use super::{Heap, VACANT, exit, idle, settle, slot};
 use crate::arena::{self, reserve};
+use crate::free_list::news::Leased;
 use crate::stats::{Counters, Stats, counters};
 use std::ptr;
 

@@ -7,12 +7,10 @@
 //! - Heaps of vanished threads stay leased for ever: what the child frees into them is accepted and kept, a leak that
 //!   ends with the child. Slices that a vanished thread had just claimed are lost to the child likewise.
 
-use super::{Heap, VACANT, settle, slot};
+use super::{Heap, VACANT, background, settle, slot};
 use crate::arena;
-use crate::background;
 use crate::free_list::remote::State;
 use crate::page::descriptor::PageRef;
-use crate::page::shared_line::RemotePage;
 use crate::stats::counters;
 use std::ptr;
 

@@ -2,13 +2,12 @@
 //! [`free_elsewhere`]: the registry finds the page, and the block goes onto the bin's list as recycled, onto its page's
 //! local list, or onto its page's remote list.
 
-use super::slot;
-use super::{Heap, exit, recycle, settle};
+use super::{Heap, exit, recycle, settle, slot, unclassed};
 use crate::abort;
 use crate::arena::{registry, reserve};
 use crate::large;
 use crate::page::descriptor::{PageRef, Place};
-use crate::page::shared_line::{Kind, RemotePage, remote_free};
+use crate::page::shared_line::{Kind, remote_free};
 use crate::size_class::{BinOffset, SizeClass};
 use std::cell::Cell;
 use std::ptr::NonNull;
@@ -253,7 +252,7 @@ unsafe fn free_unowned(page: PageRef, block: NonNull<u8>) {
     match page.shared().kind() {
         Kind::Large | Kind::Huge if page.shared().start() == block.as_ptr() => {
             // SAFETY: the block is the page's only one, and is given up.
-            unsafe { large::free(page) }
+            unsafe { unclassed::free(page) }
         }
         _ => foreign(block),
     }

@@ -2,10 +2,10 @@
 //!
 //! What stands here are hints. The truth is the lease: who finds a heap here still has to get it, and never waits.
 
-use super::idle_set::IdleSet;
-use super::news::Leased;
 use super::{Heap, exit};
 use crate::arena::meta;
+use crate::free_list::news::Leased;
+use crate::idle_set::IdleSet;
 use crate::size_class::{CLASSES, SizeClass};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};

@@ -3,225 +3,206 @@
 //! A heap is held through its lease: by a live thread, or by whoever serves it for a moment. Heaps are never unmade;
 //! an exiting thread leaves its heap with all pages to whoever needs it next.
 
-pub mod idle_set;
-pub mod news;
-pub mod pending;
-
-#[cfg(native)]
 pub mod alloc;
-#[cfg(native)]
+pub mod background;
 pub mod check;
-#[cfg(native)]
 pub mod collect;
-#[cfg(native)]
 pub mod exit;
-#[cfg(native)]
 pub mod fork;
-#[cfg(native)]
 pub mod free;
-#[cfg(native)]
 pub mod idle;
-#[cfg(native)]
 pub mod recycle;
-#[cfg(native)]
 pub mod refill;
-#[cfg(native)]
 pub mod settle;
-#[cfg(native)]
 pub mod slot;
+pub mod unclassed;
 
-#[cfg(native)]
-pub use heap::*;
+use crate::free_list::Block;
+use crate::free_list::news::{Leased, News};
+use crate::free_list::pending::Pending;
+use crate::page::descriptor::{Descriptor, PageRef};
+use crate::page::queue::PageQueue;
+use crate::page::shared_line::{RemotePage, SharedLine};
+use crate::size_class::{BIN_BYTES, BinOffset, CLASSES, PAGE_SIZES, SizeClass, SmallBins};
+use crate::stats::Counters;
+use recycle::Recycling;
+use std::cell::Cell;
+use std::ptr::{self, NonNull};
 
-#[cfg(native)]
-mod heap {
-    #[cfg(debug_assertions)]
-    use super::news::Announced;
-    use super::news::{Leased, News};
-    use super::pending::Pending;
-    use super::recycle::Recycling;
-    use crate::free_list::Block;
-    use crate::page::descriptor::{Descriptor, PageRef};
-    use crate::page::queue::PageQueue;
-    use crate::size_class::{BIN_BYTES, BinOffset, CLASSES, PAGE_SIZES, SizeClass, SmallBins};
-    use crate::stats::Counters;
-    use std::cell::Cell;
-    use std::ptr::{self, NonNull};
-    #[cfg(debug_assertions)]
-    use std::sync::atomic::AtomicPtr;
+/// The part of a bin that the fast paths touch: 32 bytes.
+#[repr(C)]
+pub struct Bin {
+    /// The list in use: blocks of the current page, and recycled ones of others.
+    pub free: Cell<*mut Block>,
+    /// The address of the current page's first block; 0 without a page.
+    pub start: Cell<usize>,
+    /// The bytes of the current page, 0 without one: what lies `bytes` or more behind `start` is elsewhere.
+    pub bytes: Cell<usize>,
+    /// The current page.
+    pub page: Cell<Option<PageRef>>,
+}
 
-    /// The part of a bin that the fast paths touch: 32 bytes.
-    #[repr(C)]
-    pub struct Bin {
-        /// The list in use: blocks of the current page, and recycled ones of others.
-        pub free: Cell<*mut Block>,
-        /// The address of the current page's first block; 0 without a page.
-        pub start: Cell<usize>,
-        /// The bytes of the current page, 0 without one: what lies `bytes` or more behind `start` is elsewhere.
-        pub bytes: Cell<usize>,
-        /// The current page.
-        pub page: Cell<Option<PageRef>>,
-    }
+static_assertions::const_assert_eq!(size_of::<Bin>(), BIN_BYTES);
+static_assertions::const_assert_eq!(std::mem::offset_of!(Heap, bins), 0);
 
-    static_assertions::const_assert_eq!(size_of::<Bin>(), BIN_BYTES);
-    static_assertions::const_assert_eq!(std::mem::offset_of!(Heap, bins), 0);
-
-    impl Bin {
-        /// Pushes a block onto the list.
-        ///
-        /// # Safety
-        /// The caller holds the bin's heap and gives the block up.
-        #[inline(always)]
-        pub unsafe fn push(&self, block: NonNull<Block>) {
-            // SAFETY: the block is the caller's.
-            unsafe { Block::link(block, self.free.get()) };
-            self.free.set(block.as_ptr());
-        }
-    }
-
-    /// A bin's other pages, for the slow paths.
-    pub struct Queues {
-        /// Pages with blocks on their local lists, the longest waiting first: by its turn a page has gathered more
-        /// frees, so that a refill gets more.
-        pub partial: PageQueue,
-        /// Pages whose only free blocks are uncarved.
-        pub uncarved: PageQueue,
-    }
-
-    /// A heap. Everything but `news`, `id`, `below` and the counters belongs to the lease holder.
-    #[repr(C, align(128))]
-    pub struct Heap {
-        bins: [Bin; CLASSES],
-        /// Const.
-        pub small: SmallBins,
-        queues: [Queues; CLASSES],
-        /// Recycled blocks that were set aside.
-        pub recycling: Recycling,
-        /// Empty pages by size, kept for the next class that needs one.
-        pub warm: [PageQueue; PAGE_SIZES],
-        /// Its pages, warm ones not counted.
-        pub pages: Cell<u32>,
-        /// The bytes of the warm pages.
-        pub warm_bytes: Cell<usize>,
-        /// News taken and not settled yet.
-        pub pending: Pending<Descriptor>,
-        /// Partly used pages may hold frees that the statistics have not counted.
-        pub uncounted: Cell<bool>,
-        /// Held by a live thread, not for a moment; decides how drained blocks are counted.
-        pub tenanted: Cell<bool>,
-        /// In a forked child: tokens of vanished threads may be out on this heap's pages.
-        pub needs_repair: Cell<bool>,
-        /// Const after init: the number of the heap.
-        pub id: Cell<u32>,
-        /// Const after init: the heap made before this one.
-        pub below: Cell<Option<&'static Heap>>,
-        /// Lease holder writes, anyone reads.
-        pub counters: Counters,
-        /// Any thread.
-        news: NewsLine,
-    }
-
-    /// The news on a cache line pair of its own: every first remote free of a page writes it.
-    #[repr(C, align(128))]
-    struct NewsLine(News<Descriptor>);
-
-    // SAFETY: the cells are touched by the lease holder only, and the lease is handed on with Release and Acquire;
-    // `id` and `below` are written before the heap is published; counters and news are atomic. The vacant heap has no
-    // lease to take and is never written: its lists and pages are empty for ever.
-    unsafe impl Sync for Heap {}
-
-    impl Heap {
-        /// A heap without pages, its lease taken.
-        pub const fn new() -> Self {
-            Self {
-                bins: [const {
-                    Bin {
-                        free: Cell::new(ptr::null_mut()),
-                        start: Cell::new(0),
-                        bytes: Cell::new(0),
-                        page: Cell::new(None),
-                    }
-                }; CLASSES],
-                small: SmallBins::new(),
-                queues: [const {
-                    Queues {
-                        partial: PageQueue::new(),
-                        uncarved: PageQueue::new(),
-                    }
-                }; CLASSES],
-                recycling: Recycling::new(),
-                warm: [const { PageQueue::new() }; PAGE_SIZES],
-                pages: Cell::new(0),
-                warm_bytes: Cell::new(0),
-                pending: Pending::new(),
-                uncounted: Cell::new(false),
-                tenanted: Cell::new(false),
-                needs_repair: Cell::new(false),
-                id: Cell::new(0),
-                below: Cell::new(None),
-                counters: Counters::new(),
-                news: NewsLine(News::new_leased()),
-            }
-        }
-
-        /// The bin of a class.
-        #[inline]
-        pub fn bin(&self, class: SizeClass) -> &Bin {
-            &self.bins[class.0 as usize]
-        }
-
-        /// The bin at an offset.
-        #[inline(always)]
-        pub fn bin_at(&self, offset: BinOffset) -> &Bin {
-            // SAFETY: an offset is that of a class, and the bins lie at the start of the heap.
-            unsafe {
-                NonNull::from(&self.bins)
-                    .cast::<Bin>()
-                    .byte_add(offset.bytes())
-                    .as_ref()
-            }
-        }
-
-        /// The other pages of a class.
-        #[inline]
-        pub fn queues(&self, class: SizeClass) -> &Queues {
-            &self.queues[class.0 as usize]
-        }
-
-        /// The pointer that pages of this heap have as their owner.
-        #[inline(always)]
-        pub fn as_owner(&'static self) -> *mut Heap {
-            ptr::from_ref(self).cast_mut()
-        }
-    }
-
-    impl Leased for Heap {
-        type Page = Descriptor;
-
-        #[inline(always)]
-        fn news(&self) -> &News<Descriptor> {
-            &self.news.0
-        }
-
-        fn pending(&self) -> &Pending<Descriptor> {
-            &self.pending
-        }
-
-        fn serve(&self) {
-            // Heaps live in static or metadata memory only, for the life of the process.
-            // SAFETY: see above; the reference is as good for ever as it is now.
-            let heap = unsafe { &*ptr::from_ref(self) };
-            super::settle::settle_all(heap);
-        }
-    }
-
-    /// The heap of threads that have none: all its lists are empty, it owns no page, and so nothing ever writes to
-    /// it. It saves the fast paths the question whether the thread has a heap.
-    pub static VACANT: Heap = Heap::new();
-
-    /// The link of a page on a news stack or among the pending.
-    #[cfg(debug_assertions)]
-    pub fn news_link(page: &Descriptor) -> &AtomicPtr<Descriptor> {
-        page.news_next()
+impl Bin {
+    /// Pushes a block onto the list.
+    ///
+    /// # Safety
+    /// The caller holds the bin's heap and gives the block up.
+    #[inline(always)]
+    pub unsafe fn push(&self, block: NonNull<Block>) {
+        // SAFETY: the block is the caller's.
+        unsafe { Block::link(block, self.free.get()) };
+        self.free.set(block.as_ptr());
     }
 }
+
+/// A bin's other pages, for the slow paths.
+pub struct Queues {
+    /// Pages with blocks on their local lists, the longest waiting first: by its turn a page has gathered more
+    /// frees, so that a refill gets more.
+    pub partial: PageQueue,
+    /// Pages whose only free blocks are uncarved.
+    pub uncarved: PageQueue,
+}
+
+/// A heap. Everything but `news`, `id`, `below` and the counters belongs to the lease holder.
+#[repr(C, align(128))]
+pub struct Heap {
+    bins: [Bin; CLASSES],
+    /// Const.
+    pub small: SmallBins,
+    queues: [Queues; CLASSES],
+    /// Recycled blocks that were set aside.
+    pub recycling: Recycling,
+    /// Empty pages by size, kept for the next class that needs one.
+    pub warm: [PageQueue; PAGE_SIZES],
+    /// Its pages, warm ones not counted.
+    pub pages: Cell<u32>,
+    /// The bytes of the warm pages.
+    pub warm_bytes: Cell<usize>,
+    /// News taken and not settled yet.
+    pub pending: Pending<Descriptor>,
+    /// Partly used pages may hold frees that the statistics have not counted.
+    pub uncounted: Cell<bool>,
+    /// Held by a live thread, not for a moment; decides how drained blocks are counted.
+    pub tenanted: Cell<bool>,
+    /// In a forked child: tokens of vanished threads may be out on this heap's pages.
+    pub needs_repair: Cell<bool>,
+    /// Const after init: the number of the heap.
+    pub id: Cell<u32>,
+    /// Const after init: the heap made before this one.
+    pub below: Cell<Option<&'static Heap>>,
+    /// Lease holder writes, anyone reads.
+    pub counters: Counters,
+    /// Any thread.
+    news: NewsLine,
+}
+
+/// The news on a cache line pair of its own: every first remote free of a page writes it.
+#[repr(C, align(128))]
+struct NewsLine(News<Descriptor>);
+
+// SAFETY: the cells are touched by the lease holder only, and the lease is handed on with Release and Acquire;
+// `id` and `below` are written before the heap is published; counters and news are atomic. The vacant heap has no
+// lease to take and is never written: its lists and pages are empty for ever.
+unsafe impl Sync for Heap {}
+
+impl Heap {
+    /// A heap without pages, its lease taken.
+    pub const fn new() -> Self {
+        Self {
+            bins: [const {
+                Bin {
+                    free: Cell::new(ptr::null_mut()),
+                    start: Cell::new(0),
+                    bytes: Cell::new(0),
+                    page: Cell::new(None),
+                }
+            }; CLASSES],
+            small: SmallBins::new(),
+            queues: [const {
+                Queues {
+                    partial: PageQueue::new(),
+                    uncarved: PageQueue::new(),
+                }
+            }; CLASSES],
+            recycling: Recycling::new(),
+            warm: [const { PageQueue::new() }; PAGE_SIZES],
+            pages: Cell::new(0),
+            warm_bytes: Cell::new(0),
+            pending: Pending::new(),
+            uncounted: Cell::new(false),
+            tenanted: Cell::new(false),
+            needs_repair: Cell::new(false),
+            id: Cell::new(0),
+            below: Cell::new(None),
+            counters: Counters::new(),
+            news: NewsLine(News::new_leased()),
+        }
+    }
+
+    /// The bin of a class.
+    #[inline]
+    pub fn bin(&self, class: SizeClass) -> &Bin {
+        &self.bins[class.0 as usize]
+    }
+
+    /// The bin at an offset.
+    #[inline(always)]
+    pub fn bin_at(&self, offset: BinOffset) -> &Bin {
+        // SAFETY: an offset is that of a class, and the bins lie at the start of the heap.
+        unsafe {
+            NonNull::from(&self.bins)
+                .cast::<Bin>()
+                .byte_add(offset.bytes())
+                .as_ref()
+        }
+    }
+
+    /// The other pages of a class.
+    #[inline]
+    pub fn queues(&self, class: SizeClass) -> &Queues {
+        &self.queues[class.0 as usize]
+    }
+
+    /// The pointer that pages of this heap have as their owner.
+    #[inline(always)]
+    pub fn as_owner(&'static self) -> *mut Heap {
+        ptr::from_ref(self).cast_mut()
+    }
+}
+
+impl Leased for Heap {
+    type Page = Descriptor;
+
+    #[inline(always)]
+    fn news(&self) -> &News<Descriptor> {
+        &self.news.0
+    }
+
+    fn pending(&self) -> &Pending<Descriptor> {
+        &self.pending
+    }
+
+    fn serve(&self) {
+        // Heaps live in static or metadata memory only, for the life of the process.
+        // SAFETY: see above; the reference is as good for ever as it is now.
+        let heap = unsafe { &*ptr::from_ref(self) };
+        settle::settle_all(heap);
+    }
+}
+
+impl RemotePage for Descriptor {
+    type Heap = Heap;
+
+    #[inline(always)]
+    fn shared(&self) -> &SharedLine<Self> {
+        Descriptor::shared(self)
+    }
+}
+
+/// The heap of threads that have none: all its lists are empty, it owns no page, and so nothing ever writes to
+/// it. It saves the fast paths the question whether the thread has a heap.
+pub static VACANT: Heap = Heap::new();

@@ -13,13 +13,12 @@
 //!
 //! The work is proportional to the pages with news; no list is scanned in the hope of finding some.
 
-use super::news::Leased;
-use super::{Bin, Heap, VACANT, check, fork, idle, recycle, settle, slot};
+use super::{Bin, Heap, VACANT, background, check, fork, idle, recycle, settle, slot};
 use crate::arena::{self, registry, reserve};
-use crate::background;
 use crate::free_list::Block;
+use crate::free_list::news::Leased;
 use crate::page::descriptor::{OwnedLine, PageRef, Place};
-use crate::page::shared_line::{Identity, Kind, RemotePage};
+use crate::page::shared_line::{Identity, Kind};
 use crate::size_class::{BinOffset, SizeClass};
 use crate::units::KIB;
 use std::ptr::{self, NonNull};

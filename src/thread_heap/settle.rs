@@ -1,13 +1,12 @@
 //! Settling news: the remote frees of a page come back to its heap, and the page moves to where it now belongs.
 
-use super::news::Leased;
 use super::{Heap, check};
 use crate::abort;
 use crate::arena::{self, registry, reserve};
+use crate::free_list::news::Leased;
 use crate::free_list::remote::{Settled, State};
 use crate::os;
 use crate::page::descriptor::{OwnedLine, PageRef, Place};
-use crate::page::shared_line::RemotePage;
 use crate::size_class::SizeClass;
 use crate::stats::counters::Counter;
 use crate::units::{SLICE_SIZE, SliceCount};

@@ -8,8 +8,8 @@
 //! time of a thread's life; a `pthread` key tells of the exit. The heap is complete before the slot points to it, so
 //! a signal handler that interrupts the first allocation finds the vacant heap or the finished one.
 
-use super::news::Leased;
 use super::{Heap, VACANT, exit, idle, refill};
+use crate::free_list::news::Leased;
 use crate::size_class::SizeClass;
 use crate::stats::counters::{self, Counter, Counters};
 use std::cell::Cell;

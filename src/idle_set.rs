@@ -93,8 +93,8 @@ impl<const WORDS: usize> IdleSet<WORDS> {
 #[cfg(all(test, loom))]
 mod model {
     use super::*;
+    use crate::free_list::news::Leased;
     use crate::page::model::{Heap, check};
-    use crate::thread_heap::news::Leased;
     use std::sync::Arc;
 
     struct World {

@@ -1,9 +1,9 @@
 //! The optional background thread: ends the reserve's windows and serves heaps without a thread while the program is
 //! idle. It never touches a live thread's lists and sends no signals.
 
+use super::collect;
 use crate::arena::reserve;
 use crate::config;
-use crate::thread_heap::collect;
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
