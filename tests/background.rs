@@ -5,6 +5,7 @@
 mod support;
 
 use millpond::Millpond;
+use std::cell::Cell;
 use std::sync::{Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ support::harness::each_alone! {
     collect_after_frees_by_the_same_thread,
     collect_after_frees_by_another_thread,
     collect_after_the_makers_exit,
+    recycled_blocks_of_threads_that_ended_come_back,
     background_thread_starts_and_stops,
 }
 
@@ -160,6 +162,55 @@ fn collect_after_frees_by_another_thread() {
 
 fn collect_after_the_makers_exit() {
     after_exit(Back::Collected);
+}
+
+/// Eight threads replace blocks of 2 to 32 KiB at random, which are recycled from bin to bin, free all of them in the
+/// end, and leave their heaps. What was resident before, and while all blocks lived.
+fn churn() -> (u64, u64) {
+    let start = resident();
+    let (full, end) = (Barrier::new(9), Barrier::new(9));
+    let mut most = 0;
+    thread::scope(|scope| {
+        for thread in 1..=8_u64 {
+            let (full, end) = (&full, &end);
+            scope.spawn(move || {
+                let seed = Cell::new(thread << 40 | 0x9E37_79B9);
+                let random = |below: usize| {
+                    let mut next = seed.get();
+                    next ^= next << 13;
+                    next ^= next >> 7;
+                    next ^= next << 17;
+                    seed.set(next);
+                    next as usize % below
+                };
+                let make = || {
+                    let mut block = Block::new(2048 + random(30_720));
+                    block.bytes_mut().fill(1);
+                    block
+                };
+                let mut held: Vec<Block> = (0..2000).map(|_| make()).collect();
+                for _ in 0..20_000 {
+                    let at = random(held.len());
+                    std::mem::replace(&mut held[at], make()).free();
+                }
+                full.wait();
+                end.wait();
+                while !held.is_empty() {
+                    held.swap_remove(random(held.len())).free();
+                }
+            });
+        }
+        full.wait();
+        most = resident();
+        end.wait();
+    });
+    (start, most)
+}
+
+fn recycled_blocks_of_threads_that_ended_come_back() {
+    switch_on(Back::ByItself);
+    let (start, full) = churn();
+    comes_back(start, full, Back::ByItself);
 }
 
 /// The threads of this process, by the kernel's count.

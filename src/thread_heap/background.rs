@@ -1,7 +1,7 @@
 //! The optional background thread: ends the reserve's windows and serves heaps without a thread while the program is
 //! idle. It never touches a live thread's lists and sends no signals.
 
-use super::collect;
+use super::{collect, idle};
 use crate::arena::reserve;
 use crate::config;
 use std::ffi::c_void;
@@ -54,6 +54,7 @@ extern "C" fn run(_: *mut c_void) -> *mut c_void {
         // SAFETY: the time is valid; an early return does no harm.
         unsafe { libc::nanosleep(&time, ptr::null_mut()) };
         collect::serve_idle();
+        idle::age();
         reserve::tick();
     }
     RUNNING.store(false, Ordering::Relaxed);

@@ -6,24 +6,30 @@ use crate::page::descriptor::Place;
 use crate::page::shared_line;
 use crate::size_class::SizeClass;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Heaps without a thread keep their empty pages as long as there are at most so many.
 const KEEP_WARM_HEAPS: usize = 16;
 
-/// The thread that held `heap` ends or exchanges it, and the lease is given up. The few heaps left last keep their
-/// bins and empty pages as they are, for the thread that takes them over next; otherwise everything goes back.
+/// The thread that held `heap` ends or exchanges it, and the lease is given up. The heap keeps its bins and empty
+/// pages as they are, for the thread that takes it over next, unless too much is kept already.
 pub fn leave(heap: &'static Heap) {
     settle::settle_all(heap);
-    if idle::idle() >= KEEP_WARM_HEAPS {
+    if !heap.recycling.may_idle() {
         flush(heap);
+    }
+    if idle::idle() >= KEEP_WARM_HEAPS {
         settle::release_warm(heap);
     }
     heap.counters
         .abandoned_pages
         .add(u64::from(heap.pages.get()));
     heap.uncounted.set(true);
+    heap.waited.store(0, Relaxed);
+    heap.recycling.set_idle(true);
     idle::publish_classes(heap);
     idle::park(heap);
+    idle::age();
 }
 
 /// Moves what lies in the bins back to the pages. Walks the lists, to know their lengths.
@@ -31,18 +37,18 @@ pub fn flush(heap: &'static Heap) {
     for class in SizeClass::all() {
         flush_class(heap, class);
     }
+    heap.recycling.close();
 }
 
 /// As [`flush`], for one class.
 pub fn flush_class(heap: &'static Heap, class: SizeClass) {
     let bin = heap.bin(class);
-    let Some(page) = bin.page.take() else { return };
+    // None if all that lies in the bin are recycled blocks.
+    let page = bin.page.take();
     let start = bin.start.replace(0);
     let bytes = bin.bytes.replace(0);
     let mut list = bin.free.replace(ptr::null_mut());
     heap.recycling.stop(class);
-    // SAFETY: the caller holds the heap of this page.
-    let owned = unsafe { page.owned() };
     let mut own = 0;
     loop {
         let Some(block) = NonNull::new(list) else {
@@ -54,8 +60,12 @@ pub fn flush_class(heap: &'static Heap, class: SizeClass) {
         };
         // SAFETY: the list was just taken out of the bin, and ends with null.
         list = unsafe { Block::next(block) };
-        if block.addr().get().wrapping_sub(start) < bytes {
+        if let Some(page) = page
+            && block.addr().get().wrapping_sub(start) < bytes
+        {
             own += 1;
+            // SAFETY: the caller holds the heap of this page.
+            let owned = unsafe { page.owned() };
             // Nothing happens at an event: the page is current still.
             // SAFETY: the block is free and on no list any more.
             unsafe { owned.push_local(block) };
@@ -67,6 +77,9 @@ pub fn flush_class(heap: &'static Heap, class: SizeClass) {
             }
         }
     }
+    let Some(page) = page else { return };
+    // SAFETY: the caller holds the heap of this page.
+    let owned = unsafe { page.owned() };
     heap.counters.allocations.sub(own);
     heap.counters
         .allocated_bytes

@@ -2,13 +2,15 @@
 //!
 //! What stands here are hints. The truth is the lease: who finds a heap here still has to get it, and never waits.
 
-use super::{Heap, exit};
+use super::{Heap, exit, settle};
 use crate::arena::meta;
+use crate::config;
 use crate::free_list::news::Leased;
 use crate::idle_set::IdleSet;
+use crate::os;
 use crate::size_class::{CLASSES, SizeClass};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// The most heaps, and so the most threads that hold one at a time.
 pub const MAX_HEAPS: usize = 1 << 16;
@@ -78,6 +80,49 @@ fn make() -> Option<&'static Heap> {
     Some(heap)
 }
 
+/// Flushes the heaps that have been without a thread for a whole purge delay, so that what they hoard is not kept for
+/// ever after threads have come and gone. From slow paths and the background thread: once a delay somebody walks the
+/// heaps, and flushes at most two at a time.
+pub fn age() {
+    /// The next heap to look at; 0: none until the delay is over.
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    static STARTED: AtomicU64 = AtomicU64::new(0);
+    /// What a heap has waited when two walks came by.
+    const FLUSHED: u8 = 2;
+    const FLUSHES: usize = 2;
+    // Relaxed throughout: two threads that age at once do the work twice.
+    let first = NEXT.load(Ordering::Relaxed);
+    if first == 0 {
+        let now = os::now_ms();
+        if now.wrapping_sub(STARTED.load(Ordering::Relaxed)) < config::purge_delay_ms() {
+            return;
+        }
+        STARTED.store(now, Ordering::Relaxed);
+    }
+    let mut flushed = 0;
+    for id in first..made() {
+        if flushed == FLUSHES {
+            NEXT.store(id, Ordering::Relaxed);
+            return;
+        }
+        let Some(heap) = by_id(id) else { continue };
+        let waited = heap.waited.load(Ordering::Relaxed);
+        if waited == FLUSHED || heap.news().is_leased() || !heap.news().try_lease() {
+            continue;
+        }
+        heap.waited.store(waited + 1, Ordering::Relaxed);
+        if waited + 1 == FLUSHED {
+            settle::settle_all(heap);
+            exit::flush(heap);
+            settle::release_warm(heap);
+            publish_classes(heap);
+            flushed += 1;
+        }
+        park(heap);
+    }
+    NEXT.store(0, Ordering::Relaxed);
+}
+
 /// Says where the next one looks that the heap is without a holder, and gives its lease up.
 pub fn park(heap: &'static Heap) {
     heap.tenanted.set(false);
@@ -94,7 +139,7 @@ pub fn keep(heap: &'static Heap) {
 pub fn publish_classes(heap: &'static Heap) {
     for class in SizeClass::all() {
         let queues = heap.queues(class);
-        let current = heap.bin(class).page.get().is_some();
+        let current = heap.bin(class).page.get().is_some() || !heap.bin(class).free.get().is_null();
         if current || queues.partial.first().is_some() || queues.uncarved.first().is_some() {
             publish(heap, class);
         }
@@ -113,7 +158,7 @@ pub fn publish(heap: &'static Heap, class: SizeClass) {
 /// Looks for heaps without a thread that have free blocks of the class, and takes a page from the first that can be
 /// leased: at most `ATTEMPTS` of them, so that the search doesn't grow with the number of heaps.
 pub fn adopt(heap: &'static Heap, class: SizeClass) -> bool {
-    const ATTEMPTS: usize = 4;
+    const ATTEMPTS: usize = 16;
     if idle() == 0 {
         return false;
     }
@@ -129,9 +174,14 @@ pub fn adopt(heap: &'static Heap, class: SizeClass) -> bool {
                 continue;
             }
             let number = word * 64 + bit.trailing_zeros() as usize;
-            for id in (number..made()).step_by(64 * CLASS_WORDS).take(ATTEMPTS) {
+            for id in (number..made()).step_by(64 * CLASS_WORDS).take(4) {
                 let Some(from) = by_id(id) else { continue };
-                if ptr::eq(from, heap) || !from.news().try_lease() {
+                if ptr::eq(from, heap) {
+                    continue;
+                }
+                if !from.news().try_lease() {
+                    // Served by somebody for the moment, perhaps: the hint stays good.
+                    publish(from, class);
                     continue;
                 }
                 let adopted = exit::hand_over(from, heap, class);

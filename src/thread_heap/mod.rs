@@ -28,6 +28,7 @@ use crate::stats::Counters;
 use recycle::Recycling;
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::AtomicU8;
 
 /// The part of a bin that the fast paths touch: 32 bytes.
 #[repr(C)]
@@ -88,6 +89,8 @@ pub struct Heap {
     pub uncounted: Cell<bool>,
     /// Held by a live thread, not for a moment; decides how drained blocks are counted.
     pub tenanted: Cell<bool>,
+    /// How many walks of [`idle::age`] it has been without a thread. Lease holder writes, anyone reads.
+    pub waited: AtomicU8,
     /// In a forked child: tokens of vanished threads may be out on this heap's pages.
     pub needs_repair: Cell<bool>,
     /// Const after init: the number of the heap.
@@ -135,6 +138,7 @@ impl Heap {
             pending: Pending::new(),
             uncounted: Cell::new(false),
             tenanted: Cell::new(false),
+            waited: AtomicU8::new(0),
             needs_repair: Cell::new(false),
             id: Cell::new(0),
             below: Cell::new(None),

@@ -12,11 +12,13 @@
 //!
 //! - Only for classes of 1 KiB and more: below, the other path is cheap, and recycling foreign blocks would invite
 //!   false sharing.
-//! - Only in bins that allocate: the first refill gives credit, so a thread that only frees hoards nothing.
-//! - A bin may set one batch (256 KiB) aside, and more only while the heap allocates what it frees: each takes a refill
-//!   by freed blocks as evidence, of which 64 are remembered. A phase that frees everything thus keeps a batch per class,
-//!   and at most 16 MiB more.
+//! - Only in bins that allocate: the first refill opens a bin, so a thread that only frees hoards nothing.
+//! - A bin may set one batch (256 KiB) aside, and more only while the heap allocates what it frees: a refill by freed
+//!   blocks allows 64 batches more. A phase that frees everything thus keeps a batch per class, and at most 16 MiB more.
 //! - All batches of a heap together are at most a quarter of the other memory in use, and 64 MiB.
+//! - A heap without a thread keeps its batches for the thread that takes it over, or for whoever lacks blocks of the
+//!   class. All such heaps together hoard at most half of the other memory in use: a heap left beyond that is flushed,
+//!   and so is one that waited for a whole purge delay (`idle::age`).
 //!
 //! Flushing a bin returns each block to its page.
 
@@ -27,17 +29,24 @@ use crate::size_class::{CLASSES, SizeClass};
 use crate::units::{KIB, MIB};
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// The bytes of blocks in a batch, about.
 const BATCH_BYTES: usize = 256 * KIB;
 /// The most that a heap may set aside, whatever is in use.
 const MAX_BATCHES: usize = 64 * MIB / BATCH_BYTES;
-/// The refills that are remembered as evidence of allocation.
-const MAX_EVIDENCE: u32 = 64;
+/// How many batches a refill by freed blocks allows.
+const ALLOWANCE: u32 = 64;
 /// All batches of a heap are at most the other memory in use divided by this.
 const SHARE: usize = 4;
+/// All batches of heaps without a thread are at most the other memory in use divided by this, or the floor.
+const IDLE_SHARE: usize = 2;
+const IDLE_FLOOR: usize = 16 * MIB / BATCH_BYTES;
 /// The smallest class that is recycled.
 const FROM: SizeClass = SizeClass::KIB;
+
+/// The batches of all heaps without a thread. An estimate: it decides what is kept, never what is correct.
+static IDLE_BATCHES: AtomicUsize = AtomicUsize::new(0);
 
 /// The batches of a bin.
 pub struct Batches {
@@ -45,6 +54,8 @@ pub struct Batches {
     top: Cell<*mut Batch>,
     /// How many blocks of other pages may still go onto the bin's list.
     credit: Cell<u32>,
+    /// The bin was refilled since its heap was last flushed: the heap allocates blocks of the class.
+    open: Cell<bool>,
 }
 
 /// The first block of a batch. Blocks of recycled classes are large enough.
@@ -62,6 +73,7 @@ impl Batches {
         Self {
             top: Cell::new(ptr::null_mut()),
             credit: Cell::new(0),
+            open: Cell::new(false),
         }
     }
 
@@ -86,8 +98,10 @@ pub struct Recycling {
     batches: [Batches; CLASSES],
     /// How many batches there are.
     count: Cell<usize>,
-    /// Refills by freed blocks that were not yet matched by a batch set aside, up to `MAX_EVIDENCE`.
-    refills: Cell<u32>,
+    /// How many batches beyond a bin's first may be set aside before the next refill by freed blocks.
+    allowance: Cell<u32>,
+    /// The heap is without a thread, and its batches are counted among the idle ones.
+    idle: Cell<bool>,
 }
 
 impl Recycling {
@@ -96,7 +110,8 @@ impl Recycling {
         Self {
             batches: [const { Batches::new() }; CLASSES],
             count: Cell::new(0),
-            refills: Cell::new(0),
+            allowance: Cell::new(0),
+            idle: Cell::new(false),
         }
     }
 
@@ -108,22 +123,55 @@ impl Recycling {
     pub fn pop(&self, class: SizeClass) -> Option<NonNull<Block>> {
         let list = self.of(class).pop()?;
         self.count.set(self.count.get() - 1);
+        if self.idle.get() {
+            IDLE_BATCHES.fetch_sub(1, Relaxed);
+        }
         Some(list)
     }
 
-    /// Ends recycling in a bin that is being flushed.
+    /// Takes the credit of a bin that is being flushed.
     pub fn stop(&self, class: SizeClass) {
         self.of(class).credit.set(0);
     }
 
+    /// Ends recycling in all bins until they are refilled.
+    pub fn close(&self) {
+        for batches in &self.batches {
+            batches.open.set(false);
+        }
+    }
+
+    /// Notes whether the heap is without a thread.
+    pub fn set_idle(&self, idle: bool) {
+        if self.idle.replace(idle) != idle {
+            let count = self.count.get();
+            if idle {
+                IDLE_BATCHES.fetch_add(count, Relaxed);
+            } else {
+                IDLE_BATCHES.fetch_sub(count, Relaxed);
+            }
+        }
+    }
+
+    /// Whether the heap, about to be left, may keep its batches.
+    pub fn may_idle(&self) -> bool {
+        let all = IDLE_BATCHES.load(Relaxed) + self.count.get();
+        all <= others(all, IDLE_SHARE).max(IDLE_FLOOR)
+    }
+
     fn may_push(&self, class: SizeClass) -> bool {
         let count = self.count.get();
-        // Without what is set aside already, or the bound would grow with what it bounds.
-        let others = reserve::claimed_bytes().saturating_sub(count * BATCH_BYTES);
-        let most = (others / SHARE / BATCH_BYTES).min(MAX_BATCHES);
+        let most = others(count, SHARE).clamp(1, MAX_BATCHES);
         let first = self.of(class).top.get().is_null();
-        (first || self.refills.get() > 0) && count < most.max(1)
+        (first || self.allowance.get() > 0) && count < most
     }
+}
+
+/// A share of the memory in use other than `batches`, in batches. (Without what is set aside already, or the bound
+/// would grow with what it bounds.)
+fn others(batches: usize, share: usize) -> usize {
+    let bytes = reserve::claimed_bytes().saturating_sub(batches * BATCH_BYTES);
+    bytes / share / BATCH_BYTES
 }
 
 fn credit(class: SizeClass) -> u32 {
@@ -151,17 +199,17 @@ pub fn spend(heap: &Heap, class: SizeClass) -> bool {
 
 /// Sets the bin's list aside as a batch, if it may, and spends one of the new credit.
 pub fn set_aside(heap: &Heap, bin: &Bin, class: SizeClass) -> bool {
-    // A bin without a page has never allocated (or was flushed), and the vacant heap's never do.
-    if bin.page.get().is_none() || !heap.recycling.may_push(class) {
+    let recycling = &heap.recycling;
+    // The vacant heap's bins are never opened.
+    if !recycling.of(class).open.get() || !recycling.may_push(class) {
         return false;
     }
-    let recycling = &heap.recycling;
     if let Some(list) = NonNull::new(bin.free.replace(ptr::null_mut())) {
         recycling.of(class).push(list);
         recycling.count.set(recycling.count.get() + 1);
         recycling
-            .refills
-            .set(recycling.refills.get().saturating_sub(1));
+            .allowance
+            .set(recycling.allowance.get().saturating_sub(1));
     }
     recycling.of(class).credit.set(credit(class) - 1);
     true
@@ -174,7 +222,9 @@ pub fn take_batch(heap: &Heap, bin: &Bin, class: SizeClass) -> Option<NonNull<Bl
     if !applies(class) {
         return None;
     }
-    heap.recycling.of(class).credit.set(credit(class));
+    let batches = heap.recycling.of(class);
+    batches.credit.set(credit(class));
+    batches.open.set(true);
     let list = heap.recycling.pop(class)?;
     note_reuse(heap);
     // SAFETY: the batch is the heap's holder's.
@@ -186,8 +236,7 @@ pub fn take_batch(heap: &Heap, bin: &Bin, class: SizeClass) -> Option<NonNull<Bl
 /// evidence of that: a burst is made of those, and everything is to go back after it.)
 #[inline]
 pub fn note_reuse(heap: &Heap) {
-    let refills = &heap.recycling.refills;
-    refills.set((refills.get() + 1).min(MAX_EVIDENCE));
+    heap.recycling.allowance.set(ALLOWANCE);
 }
 
 /// Moves a batch of the class, or the bin's list, into the empty bin of another heap; the caller holds both. The blocks

@@ -265,6 +265,7 @@ fn open_warm(heap: &'static Heap, bin: &Bin, class: SizeClass, page: PageRef) ->
 fn fresh(heap: &'static Heap, bin: &Bin, class: SizeClass) -> Refill {
     check::before_fresh_page(heap, class);
     background::ensure();
+    idle::age();
     let slices = class.page_slices();
     let Some(run) = arena::claim(slices, slices.0) else {
         return Refill::NONE;

@@ -1,6 +1,6 @@
 //! Settling news: the remote frees of a page come back to its heap, and the page moves to where it now belongs.
 
-use super::{Heap, check};
+use super::{Heap, check, idle};
 use crate::abort;
 use crate::arena::{self, registry, reserve};
 use crate::free_list::news::Leased;
@@ -137,7 +137,12 @@ pub fn replace(heap: &'static Heap, page: PageRef) {
     }
     owned.stand(target);
     match target {
-        Place::Partial => queues.partial.push(page),
+        Place::Partial => {
+            queues.partial.push(page);
+            if !heap.tenanted.get() {
+                idle::publish(heap, owned.class.get());
+            }
+        }
         Place::Uncarved => queues.uncarved.push(page),
         Place::Warm => retire(heap, page),
         Place::Full | Place::Current | Place::Waiting => {}

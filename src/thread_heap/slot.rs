@@ -147,6 +147,7 @@ pub fn add_gathered() {
 pub fn install(heap: &'static Heap) {
     debug_assert_ne!(state(), State::Exited);
     heap.tenanted.set(true);
+    heap.recycling.set_idle(false);
     idle::keep(heap);
     // A signal handler on this thread must see the heap before the slot that points to it.
     compiler_fence(Ordering::Release);
