@@ -442,6 +442,8 @@ fn live_owner_random_order_over_many_pages() {
                 let missing = (count - held.len()) * 3 / 4;
                 held.extend((0..missing).map(|_| Block::new(size)));
             }
+            // The other thread counts its last frees when it ends.
+            turn.wait();
             span = Some((before, millpond::stats()));
         };
         beside(owner, || {
@@ -452,6 +454,7 @@ fn live_owner_random_order_over_many_pages() {
                     turn.wait();
                 }
             });
+            turn.wait();
         });
         let (before, after) = span.unwrap();
         let freed = (count / 20 * 50) as u64;
