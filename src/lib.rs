@@ -151,5 +151,6 @@ pub fn options() -> impl Iterator<Item = OptionInfo> {
 #[cfg(all(native, debug_assertions))]
 #[doc(hidden)]
 pub mod testing {
+    pub use crate::page::in_flight::lose_next_news;
     pub use crate::thread_heap::check::skip_refill_step;
 }

@@ -1,5 +1,6 @@
 //! The debug check of the refill order sees it when a step is left out: with draining of current pages (step 2) or of
-//! pages with news (step 3) switched off, a producer with a consumer ends the process; with all steps on it doesn't.
+//! pages with news (step 3) switched off, a producer with a consumer ends the process, and so it does when a page is not
+//! announced to its owner; with all steps on it doesn't.
 #![cfg(debug_assertions)]
 
 mod support;
@@ -14,6 +15,7 @@ use support::thread::beside;
 static GLOBAL: Millpond = Millpond;
 
 const MESSAGE: &str = "a fresh page is taken although this page has undrained remote frees";
+const LOST: &str = "this page's remote frees were never announced";
 
 /// A producer and a consumer, which frees some of each batch, so that pages are left full, partly used and empty.
 fn load(size: usize) {
@@ -57,7 +59,10 @@ fn scenario() {
     let Some(step) = child::scenario() else {
         return;
     };
-    millpond::testing::skip_refill_step(step.parse().unwrap());
+    match step.as_str() {
+        "lost" => millpond::testing::lose_next_news(),
+        step => millpond::testing::skip_refill_step(step.parse().unwrap()),
+    }
     for size in [64, 700, 5000, 100_000] {
         load(size);
     }
@@ -78,4 +83,10 @@ fn step_2_off_is_seen() {
 fn step_3_off_is_seen() {
     let ended = child::run_scenario("scenario", "3");
     assert!(ended.aborted().ends_with(MESSAGE), "{ended:#?}");
+}
+
+#[test]
+fn a_lost_page_is_seen() {
+    let ended = child::run_scenario("scenario", "lost");
+    assert!(ended.aborted().ends_with(LOST), "{ended:#?}");
 }

@@ -412,7 +412,9 @@ mod native {
     /// in use.
     pub fn each_claimed_slice(mut visit: impl FnMut(NonNull<u8>)) {
         for (_, arena) in arenas() {
-            for (word, bits) in arena.claimed.iter().enumerate() {
+            // What the visitor claimed is accessible: it has no page above.
+            let words = (arena.committed.load(Ordering::Relaxed) as usize).div_ceil(64);
+            for (word, bits) in arena.claimed.iter().enumerate().take(words) {
                 // Relaxed: the visitor looks at its own pages only, which it claimed itself.
                 let mut bits = bits.load(Ordering::Relaxed);
                 while bits != 0 {

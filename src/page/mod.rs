@@ -2,6 +2,7 @@
 
 #[cfg(native)]
 pub mod descriptor;
+pub mod in_flight;
 #[cfg(all(test, loom))]
 pub mod model;
 #[cfg(native)]

@@ -3,6 +3,7 @@
 use crate::free_list::Block;
 use crate::free_list::news::{Announced, Leased, News};
 use crate::free_list::remote::{DoubleFree, RemoteList};
+use crate::page::in_flight::{self, InFlight};
 use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use std::ptr::{self, NonNull};
 
@@ -53,6 +54,8 @@ pub struct SharedLine<P: RemotePage> {
     kind: AtomicU32,
     /// Const after init: the arena that the slices belong to.
     arena: AtomicU32,
+    /// Any thread. Debug builds only.
+    in_flight: InFlight,
 }
 
 /// A page that other threads free into.
@@ -93,6 +96,7 @@ impl<P: RemotePage> SharedLine<P> {
             head_distance: AtomicU32::new(0),
             kind: AtomicU32::new(0),
             arena: AtomicU32::new(0),
+            in_flight: InFlight::new(),
         }
     }
 
@@ -159,6 +163,12 @@ impl<P: RemotePage> SharedLine<P> {
     #[inline(always)]
     pub fn remote(&self) -> &RemoteList {
         &self.remote
+    }
+
+    /// Who is freeing into the page remotely right now.
+    #[cfg(all(debug_assertions, not(loom)))]
+    pub fn in_flight(&self) -> &InFlight {
+        &self.in_flight
     }
 
     /// The link of the news stack.
@@ -241,6 +251,7 @@ pub unsafe fn remote_free<P: RemotePage>(
     discard: impl FnOnce(),
 ) -> Result<RemoteFree<P::Heap>, DoubleFree> {
     let shared = page.shared();
+    shared.in_flight.enter();
     // SAFETY: passed on.
     let pushed = unsafe {
         shared
@@ -253,7 +264,8 @@ pub unsafe fn remote_free<P: RemotePage>(
         shared.remote.finish_purge();
     }
     let pinned = pushed.filled && !pushed.purge;
-    if !pushed.announce {
+    if !pushed.announce || in_flight::is_lost() {
+        shared.in_flight.leave();
         return Ok(RemoteFree {
             serve: None,
             pinned,
@@ -266,6 +278,7 @@ pub unsafe fn remote_free<P: RemotePage>(
     let news: &News<P> = unsafe { owner.as_ref() }.news();
     // SAFETY: the page is live and its token is ours.
     let serve = unsafe { news.push(ptr::from_ref(page).cast_mut()) };
+    shared.in_flight.leave();
     Ok(RemoteFree {
         serve: serve.then_some(owner),
         pinned,

@@ -1,10 +1,16 @@
-//! Debug builds: no fresh page is taken while the heap knows of remote frees in pages of the class. The published
-//! failure of this design's kind was exactly that.
+//! Debug builds: no fresh page is taken while remote frees lie in pages of the class. The published failure of this
+//! design's kind was exactly that.
 //!
 //! When a refill starts, the pages of its class that have undrained frees are noted: the current page, and those among
-//! the heap's news. If one of them is as it was when the refill gets to step 8, the process is ended: a step before
-//! should have drained it. Pages whose token is still on its way are not among the news yet and so are not noted, and
-//! neither are frees that arrive meanwhile.
+//! the heap's news. When it gets to step 8, it walks all pages that the heap has of the class. Of one whose token is
+//! out, two things are asked, or the process is ended:
+//!
+//! - It was not noted, or was drained since: otherwise a step before overlooked it.
+//! - It stands among the news, or a thread is at freeing a block into it right now, so that it will: otherwise it is
+//!   lost, and nothing would ever drain it.
+//!
+//! What is left are frees that arrived while the refill ran. The walk looks at every claimed slice; where these are more
+//! than 128 MiB, only some fresh pages are preceded by it, and the others by a look at the pages that the heap knows of.
 
 use super::Heap;
 use crate::size_class::SizeClass;
@@ -61,51 +67,99 @@ pub use walks::*;
 mod walks {
     use super::*;
     use crate::abort;
+    use crate::arena::{self, registry, reserve};
     use crate::free_list::news::{Announced, Leased};
+    use crate::free_list::remote::State;
     use crate::page::descriptor::{Descriptor, PageRef};
-    use std::sync::atomic::Ordering::Relaxed;
+    use crate::page::shared_line::Kind;
+    use crate::units::MIB;
+    use std::ptr;
+    use std::sync::atomic::Ordering::{Acquire, Relaxed};
+    use std::sync::atomic::fence;
+
+    /// As long as no more bytes than this are claimed, all pages are walked before each fresh page; beyond it, before
+    /// every second, third and so on, or programs with gigabytes would spend their time here.
+    const WALKED_EACH_TIME: usize = 128 * MIB;
 
     /// At the start of a refill.
     pub fn at_refill(heap: &'static Heap, class: SizeClass) {
-        each_undrained(heap, class, |page| {
+        let note = |page: PageRef| {
             // SAFETY: the page is of the heap, whose lease the caller holds.
-            unsafe { page.owned() }.overlooked.set(true);
-        });
+            let owned = unsafe { page.owned() };
+            if owned.class.get() == class && is_undrained(page) {
+                owned.overlooked.set(true);
+            }
+        };
+        if let Some(page) = heap.bin(class).page.get() {
+            note(page);
+        }
+        each_known(heap, note);
     }
 
     /// Before step 8.
     pub fn before_fresh_page(heap: &'static Heap, class: SizeClass) {
-        each_undrained(heap, class, |page| {
-            // SAFETY: as above.
-            if unsafe { page.owned() }.overlooked.get() {
-                let start = page.shared().start().addr();
-                abort::broken(
-                    start,
-                    "a fresh page is taken although this page has undrained remote frees",
-                );
+        if let Some(page) = heap.bin(class).page.get() {
+            check(heap, class, page);
+        }
+        each_known(heap, |page| check(heap, class, page));
+        let every = reserve::claimed_bytes() / WALKED_EACH_TIME + 1;
+        if !heap.counters.fresh_pages.get().is_multiple_of(every as u64) {
+            return;
+        }
+        arena::each_claimed_slice(|start| {
+            let page = registry::slice_descriptor(start.addr().get());
+            // Only the lease holder, the caller, makes pages the heap's or takes them away.
+            if let Some(page) = page
+                && ptr::eq(page.shared().owner(), heap)
+                && page.shared().kind() == Kind::Binned
+            {
+                check(heap, class, page);
             }
         });
     }
 
-    /// Visits the pages of the class with undrained remote frees that the heap knows of, some of them twice.
-    fn each_undrained(heap: &'static Heap, class: SizeClass, visit: impl Fn(PageRef)) {
-        let look = |page: PageRef| {
-            // SAFETY: the page is of the heap, whose lease the caller holds.
-            let same = unsafe { page.owned() }.class.get() == class;
-            if same && page.shared().remote().peek().count() > 0 {
-                visit(page);
-            }
-        };
-        if let Some(page) = heap.bin(class).page.get() {
-            look(page);
+    /// Looks at a page of the heap.
+    fn check(heap: &'static Heap, class: SizeClass, page: PageRef) {
+        // SAFETY: the page is of the heap, whose lease the caller holds.
+        let owned = unsafe { page.owned() };
+        if owned.class.get() != class || page.shared().remote().peek().state() == State::Idle {
+            return;
         }
-        let walk = |first: *mut Descriptor| {
+        // The word was looked at relaxed; `InFlight::nobody` asks for it to be acquired.
+        fence(Acquire);
+        let start = page.shared().start().addr();
+        if owned.overlooked.get() && is_undrained(page) {
+            abort::broken(
+                start,
+                "a fresh page is taken although this page has undrained remote frees",
+            );
+        }
+        if page.shared().in_flight().nobody() && !is_known(heap, page) {
+            abort::broken(start, "this page's remote frees were never announced");
+        }
+    }
+
+    /// Has remote frees that the heap could drain now.
+    fn is_undrained(page: PageRef) -> bool {
+        let word = page.shared().remote().peek();
+        word.count() > 0 || word.state() == State::Empty
+    }
+
+    fn is_known(heap: &'static Heap, page: PageRef) -> bool {
+        let mut known = false;
+        each_known(heap, |other| known |= ptr::eq(other, page));
+        known
+    }
+
+    /// Visits the pages among the heap's news and what it took of them and has not settled yet.
+    fn each_known(heap: &'static Heap, mut visit: impl FnMut(PageRef)) {
+        let mut walk = |first: *mut Descriptor| {
             let mut at = first;
             while !at.is_null() {
                 // SAFETY: descriptors live for ever, and this heap's lease holder, the caller, is the only one to
                 // take pages off its news.
                 let page: PageRef = unsafe { &*at };
-                look(page);
+                visit(page);
                 // Relaxed: acquired by `peek`, or linked by the lease holder.
                 at = page.news_next().load(Relaxed);
             }
