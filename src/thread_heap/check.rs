@@ -79,7 +79,7 @@ mod walks {
 
     /// As long as no more bytes than this are claimed, all pages are walked before each fresh page; beyond it, before
     /// every second, third and so on, or programs with gigabytes would spend their time here.
-    const WALKED_EACH_TIME: usize = 128 * MIB;
+    const WALKED_EACH_TIME: usize = 1024 * MIB;
 
     /// At the start of a refill.
     pub fn at_refill(heap: &'static Heap, class: SizeClass) {
