@@ -23,6 +23,7 @@ support::harness::each_alone! {
     the_background_thread_gives_back,
     slices_come_before_mappings_in_the_reserve,
     a_refusal_empties_the_cache,
+    a_refusal_of_slices_empties_the_cache,
     blocks_change_their_size_in_reused_mappings,
     many_threads_at_a_time,
     a_child_has_the_cache_of_its_parent,
@@ -212,16 +213,19 @@ fn slices_come_before_mappings_in_the_reserve() {
     assert!(resident() < before + 32 * MIB + NOISE);
 }
 
+/// Limits a resource of this process from now on.
+fn limit(resource: libc::__rlimit_resource_t, bytes: u64) {
+    let limit = libc::rlimit {
+        rlim_cur: bytes,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: the pointer is valid.
+    assert_eq!(unsafe { libc::setrlimit(resource, &limit) }, 0);
+}
+
 fn a_refusal_empties_the_cache() {
     Block::new(100).free();
-    let limit_to = |bytes: u64| {
-        let limit = libc::rlimit {
-            rlim_cur: bytes,
-            rlim_max: libc::RLIM_INFINITY,
-        };
-        // SAFETY: the pointer is valid.
-        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
-    };
+    let limit_to = |bytes| limit(libc::RLIMIT_AS, bytes);
     let fill_cache = || {
         limit_to(libc::RLIM_INFINITY);
         let held: Vec<Block> = (0..SLOTS).map(|_| huge(200)).collect();
@@ -244,6 +248,18 @@ fn a_refusal_empties_the_cache() {
     // What can't be had even so is refused.
     assert!(Block::try_new(layout(4 << 30)).is_none());
     limit_to(libc::RLIM_INFINITY);
+}
+
+fn a_refusal_of_slices_empties_the_cache() {
+    Block::new(100).free();
+    huge(200).free();
+    let reserved_before = reserved();
+    // No room for what an arena makes accessible at a time, nor for another arena.
+    limit(libc::RLIMIT_DATA, status("VmData") + MIB / 2);
+    let held: Vec<Block> = (0..40).map(|_| Block::new(1 << 20)).collect();
+    assert!(reserved() < reserved_before - 190 * MIB);
+    held.into_iter().for_each(Block::free);
+    limit(libc::RLIMIT_DATA, libc::RLIM_INFINITY);
 }
 
 fn blocks_change_their_size_in_reused_mappings() {

@@ -194,7 +194,8 @@ mod native {
             if whole.is_some() {
                 return whole;
             }
-            if !add_arena(count, align) && mappings::empty() == 0 {
+            // Before an arena is added: that the system refused access may be for what is cached.
+            if mappings::empty() == 0 && !add_arena(count, align) {
                 return None;
             }
         }
