@@ -1,20 +1,19 @@
 //! Blocks with a page or a mapping of their own.
 //!
 //! A large block (up to 32 MiB) is claimed slices of an arena; the arena's reserve is what makes freeing and
-//! reallocating it cheap. A huge block is a mapping of its own, unmapped when it is freed. Both are nobody's: whoever
-//! frees such a block is the only thread that can reach it, so it is released on the spot.
+//! reallocating it cheap. A huge block is a mapping of its own, from a small cache of them where one fits. Both are
+//! nobody's: whoever frees such a block is the only thread that can reach it, so it is released on the spot.
 
+use crate::arena::mappings::{self, Mapping};
 use crate::arena::{self, MAX_ARENA_BLOCK, registry};
-use crate::os::{self, Reservation};
-use crate::page::descriptor::{Descriptor, PageRef};
+use crate::os;
+use crate::page::descriptor::PageRef;
 use crate::page::shared_line::{Identity, Kind};
 use crate::units::{SLICE_SIZE, SliceCount, align_up};
 use std::ptr::{self, NonNull};
 
 /// Address space above this is never asked for: it can't be had, and sums of it could overflow.
 const MAX_BYTES: usize = 1 << 47;
-
-const HUGE_NAME: &std::ffi::CStr = c"millpond huge block";
 
 /// A large or huge block.
 #[derive(Clone, Copy, Debug)]
@@ -31,84 +30,62 @@ pub fn allocate(size: usize, align: usize, zeroed: bool) -> Option<LargeBlock> {
         return None;
     }
     let slices = SliceCount::covering(size.max(1))?;
-    let start = if slices.bytes() <= MAX_ARENA_BLOCK && align <= MAX_ARENA_BLOCK {
-        large(slices, align, zeroed)?
+    if slices.bytes() <= MAX_ARENA_BLOCK && align <= MAX_ARENA_BLOCK {
+        large(slices, align, zeroed)
     } else {
-        huge(slices, align)?
-    };
-    Some(LargeBlock {
-        start,
-        bytes: slices.bytes(),
-    })
+        register(mappings::allocate(
+            slices.bytes(),
+            align.max(SLICE_SIZE),
+            zeroed,
+        )?)
+    }
 }
 
-fn identity(kind: Kind, start: NonNull<u8>, slices: SliceCount, arena: u32) -> Identity {
+fn identity(kind: Kind, start: NonNull<u8>, block_bytes: usize, arena: u32) -> Identity {
     Identity {
         kind,
         start,
-        block_bytes: slices.bytes(),
+        block_bytes,
         capacity: 1,
         arena,
     }
 }
 
-fn large(slices: SliceCount, align: usize, zeroed: bool) -> Option<NonNull<u8>> {
+fn large(slices: SliceCount, align: usize, zeroed: bool) -> Option<LargeBlock> {
     let align = (align / SLICE_SIZE).max(1) as u32;
     let run = arena::claim(slices, align)?;
     let page = registry::slice_descriptor(run.start.addr().get())?;
     page.shared().register(
-        identity(Kind::Large, run.start, slices, run.arena),
+        identity(Kind::Large, run.start, slices.bytes(), run.arena),
         ptr::null_mut(),
     );
     if zeroed && !run.clean {
         // SAFETY: the slices were just claimed.
         unsafe { run.start.write_bytes(0, slices.bytes()) };
     }
-    Some(run.start)
-}
-
-/// Where the handle of a huge block's mapping is kept: in the owner's line of its descriptor, which no heap uses.
-fn handle(page: PageRef) -> *mut Reservation {
-    ptr::from_ref(page).cast_mut().cast::<Reservation>()
-}
-
-static_assertions::const_assert!(size_of::<Reservation>() <= 64);
-static_assertions::const_assert!(align_of::<Reservation>() <= align_of::<Descriptor>());
-
-fn huge(slices: SliceCount, align: usize) -> Option<NonNull<u8>> {
-    let mapping = os::reserve(slices.bytes(), align.max(SLICE_SIZE), HUGE_NAME)?;
-    let start = mapping.base();
-    if !registry::cover(start, slices.bytes()) {
-        return None;
-    }
-    adopt_mapping(mapping, slices);
-    Some(start)
+    Some(LargeBlock {
+        start: run.start,
+        bytes: slices.bytes(),
+    })
 }
 
 /// Registers a mapping as a huge block.
-fn adopt_mapping(mapping: Reservation, slices: SliceCount) {
-    let start = mapping.base();
-    let Some(page) = registry::slice_descriptor(start.addr().get()) else {
-        return;
-    };
-    arena::count_mapping(mapping.mapped_bytes(), true);
-    // SAFETY: the descriptor of a slice that only this mapping covers: nobody else uses its owner's line.
-    unsafe { handle(page).write(mapping) };
+fn register(mapping: Mapping) -> Option<LargeBlock> {
+    let (start, bytes) = (mapping.base(), mapping.bytes());
+    // Always there: the mapping was made with descriptors.
+    let page = registry::slice_descriptor(start.addr().get())?;
+    mappings::store(page, mapping);
     page.shared()
-        .register(identity(Kind::Huge, start, slices, 0), ptr::null_mut());
+        .register(identity(Kind::Huge, start, bytes, 0), ptr::null_mut());
+    Some(LargeBlock { start, bytes })
 }
 
-/// Takes a huge block's mapping out of the registry, before it is unmapped or moved: from here on its slices may be
+/// Takes a huge block's mapping out of the registry, before it is freed or moved: from here on its slices may be
 /// somebody else's.
-fn forget_mapping(page: PageRef) -> Reservation {
+fn unregister(page: PageRef) -> Mapping {
     page.shared().unregister();
-    // SAFETY: written by `adopt_mapping`, taken once: the caller is the block's owner.
-    let mapping = unsafe { handle(page).read() };
-    // The line is all zero again, as unused descriptors are.
-    // SAFETY: as above; zero is a valid owner's line.
-    unsafe { handle(page).cast::<u8>().write_bytes(0, 64) };
-    arena::count_mapping(mapping.mapped_bytes(), false);
-    mapping
+    // SAFETY: the block is the caller's, and so its mapping.
+    unsafe { mappings::load(page) }
 }
 
 /// Frees the block of a large or huge page; the bytes that it took.
@@ -118,7 +95,7 @@ fn forget_mapping(page: PageRef) -> Reservation {
 pub unsafe fn free(page: PageRef) -> usize {
     let bytes = page.shared().block_bytes();
     if page.shared().kind() == Kind::Huge {
-        drop(forget_mapping(page));
+        mappings::free(unregister(page));
         return bytes;
     }
     let slices = SliceCount((bytes / SLICE_SIZE) as u32);
@@ -154,26 +131,31 @@ pub unsafe fn resize(page: PageRef, size: usize, align: usize) -> Option<LargeBl
         return done(start);
     }
     match page.shared().kind() {
+        // What a mapping from the cache may be too long by: only what is there is given back.
+        Kind::Huge if slices < old && mappings::fits(old.bytes(), slices.bytes()) => {
+            // SAFETY: the rest of the block, which is the caller's to give up.
+            unsafe { os::discard(start.add(slices.bytes()), old.bytes() - slices.bytes()) };
+            Some(LargeBlock {
+                start,
+                bytes: old.bytes(),
+            })
+        }
         Kind::Huge if slices.bytes() > MAX_ARENA_BLOCK => {
-            // Out of the registry first: the kernel may give the old addresses to another thread at once.
-            let mapping = forget_mapping(page);
             let align = align_up(align, SLICE_SIZE)?;
+            // Out of the registry first: the kernel may give the old addresses to another thread at once.
+            let mapping = unregister(page);
             // SAFETY: the block is the caller's, who gets its new address.
-            match unsafe { os::remap(mapping, slices.bytes(), align, HUGE_NAME) } {
-                Ok(moved) if registry::cover(moved.base(), slices.bytes()) => {
-                    let start = moved.base();
-                    adopt_mapping(moved, slices);
-                    done(start)
-                }
+            match unsafe { mappings::resize(mapping, slices.bytes(), align) } {
+                Ok(moved) if registry::cover(moved.base(), slices.bytes()) => register(moved),
                 Ok(moved) => {
                     // No memory for descriptors of the new place: the block can't stay there.
                     // SAFETY: as above, in the other direction; the old size fits the new one or is a part of it.
-                    let back = unsafe { os::remap(moved, old.bytes(), align, HUGE_NAME) };
-                    adopt_mapping(back.unwrap_or_else(|mapping| mapping), old);
+                    let back = unsafe { mappings::resize(moved, old.bytes(), align) };
+                    register(back.unwrap_or_else(|mapping| mapping));
                     None
                 }
                 Err(mapping) => {
-                    adopt_mapping(mapping, old);
+                    register(mapping);
                     None
                 }
             }

@@ -28,7 +28,15 @@
 //!   starts next.
 //! - **Purge** (`arena/reserve.rs`): free slices beyond the reserve go back to the system in the call that frees them.
 //!
-//! Larger blocks have pages or mappings of their own (`large.rs`).
+//! Blocks over 128 KiB have slices of their own, those over 32 MiB mappings of their own (`large.rs`,
+//! `arena/mappings.rs`).
+//!
+//! # What stays resident
+//!
+//! The reserve of free memory is 5% of the recent peak, at least 8 and at most 32 MiB, and at most half of the peak more
+//! while the program shows that it wants its memory back. Of freed blocks over 32 MiB, at most four mappings of at most
+//! 256 MiB each keep their address space for the next such block, for one to two purge delays; what they hold resident is
+//! part of the reserve. Larger ones are unmapped at once. `collect(true)` gives all of it back.
 //!
 //! # Limits
 //!
@@ -94,7 +102,7 @@ pub struct Millpond;
 pub const PASSES_THROUGH: bool = cfg!(not(native));
 
 /// Gives back to the system what is free, as far as the calling thread can reach it: its own heap, heaps without a
-/// thread, and the reserve of free memory (all of it with `force`, otherwise what has not been needed for the purge
+/// thread, and the reserve of free memory, cached mappings included (all of it with `force`, otherwise what has not been needed for the purge
 /// delay). Blocks freed to other live threads are theirs to collect.
 ///
 /// Cost: proportional to the pages of the heaps looked at. Thread-safe; never waits for another thread.

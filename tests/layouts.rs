@@ -25,7 +25,7 @@ support::harness::each_alone! {
     large_blocks_grow_and_shrink_in_place,
     blocks_within_a_class_stay_where_they_are,
     huge_blocks_grow_without_a_copy,
-    freed_huge_blocks_are_back_at_once,
+    freed_huge_blocks_are_back_within_the_reserve,
     freed_large_blocks_are_back_within_the_reserve,
 }
 
@@ -403,20 +403,23 @@ fn huge_blocks_grow_without_a_copy() {
     block.free();
 }
 
-fn freed_huge_blocks_are_back_at_once() {
+fn freed_huge_blocks_are_back_within_the_reserve() {
     let (before, reserved) = (resident(), millpond::stats().reserved_bytes);
-    for _ in 0..5 {
+    for round in 0..5 {
         let mut block = Block::new(100 << 20);
         block.bytes_mut().fill(1);
         assert!(resident() > before + 90 * MIB);
         assert!(millpond::stats().reserved_bytes >= reserved + 100 * MIB);
         block.free();
+        // 8 MiB at first, and half of the peak more for a loop that wants them back.
+        let bound = if round == 0 { 10 } else { 60 };
         assert!(
-            resident() < before + 10 * MIB,
+            resident() < before + bound * MIB,
             "{} MiB are left",
             (resident() - before) / MIB
         );
     }
+    millpond::collect(true);
     let mut block = Block::new(100 << 20);
     block.bytes_mut().fill(1);
     let block = block.resize(40 << 20).unwrap();
@@ -425,6 +428,7 @@ fn freed_huge_blocks_are_back_at_once() {
         "the rest of a shrunken block stays"
     );
     block.free();
+    millpond::collect(true);
     assert_eq!(millpond::stats().reserved_bytes, reserved);
 }
 

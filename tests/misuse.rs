@@ -92,6 +92,12 @@ const SCENARIOS: &[Scenario] = &[
     }),
     ("double_free_of_a_large_block", || free_twice(1 << 20)),
     ("double_free_of_a_huge_block", || free_twice(100 << 20)),
+    ("free_into_a_cached_mapping", || {
+        let block = Block::new(100 << 20);
+        let inside = block.start().as_ptr().wrapping_add(5 << 20);
+        block.free();
+        free(inside, 100 << 20, 8);
+    }),
     ("double_free_in_a_free_page", || {
         // More than two pages of the class, of which the second is wholly free then, and kept.
         let mut all = blocks(512, 400);
@@ -243,6 +249,7 @@ misuse! {
     interior_of_a_huge_block_far_in => FOREIGN,
     double_free_of_a_large_block => FOREIGN,
     double_free_of_a_huge_block => FOREIGN,
+    free_into_a_cached_mapping => FOREIGN,
     double_free_in_a_free_page => DOUBLE_FREE,
     double_free_in_a_released_page => FOREIGN,
     double_free_in_a_page_freed_remotely => DOUBLE_FREE,

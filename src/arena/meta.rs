@@ -1,7 +1,8 @@
 //! Memory for the allocator's own structures: heaps, arena records, bitmaps. Bumped from chunks, never given back, so
 //! a reference to anything in it is good for the life of the process.
 
-use crate::os;
+use super::mappings;
+use crate::os::{self, Reservation};
 use crate::units::{KIB, align_up};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
@@ -18,11 +19,15 @@ struct ChunkHeader {
 
 static CHUNK: AtomicPtr<ChunkHeader> = AtomicPtr::new(ptr::null_mut());
 
+fn reserve(bytes: usize) -> Option<Reservation> {
+    mappings::or_without_cache(|| os::reserve(bytes, ALIGN, c"millpond metadata"))
+}
+
 /// Zeroed memory of `bytes`, aligned to 128, that lives for ever; `None` when the system refuses. Lock-free.
 pub fn allocate(bytes: usize) -> Option<NonNull<u8>> {
     let bytes = align_up(bytes, ALIGN)?;
     if bytes > CHUNK_BYTES / 4 {
-        let own = os::reserve(bytes, ALIGN, c"millpond metadata")?;
+        let own = reserve(bytes)?;
         let base = own.base();
         std::mem::forget(own);
         return Some(base);
@@ -37,7 +42,7 @@ pub fn allocate(bytes: usize) -> Option<NonNull<u8>> {
                 return NonNull::new(chunk.cast::<u8>().wrapping_add(from));
             }
         }
-        let new = os::reserve(CHUNK_BYTES, ALIGN, c"millpond metadata")?;
+        let new = reserve(CHUNK_BYTES)?;
         let header = new.base().cast::<ChunkHeader>();
         // SAFETY: the mapping is new, zeroed and large enough for the header.
         unsafe { header.as_ref() }

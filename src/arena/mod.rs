@@ -6,10 +6,13 @@
 
 pub mod bitmap;
 #[cfg(native)]
+pub mod mappings;
+#[cfg(native)]
 pub mod meta;
 pub mod registry;
 #[cfg(native)]
 pub mod reserve;
+pub mod slots;
 
 #[cfg(native)]
 pub use native::*;
@@ -17,7 +20,7 @@ pub use native::*;
 #[cfg(native)]
 mod native {
     use super::bitmap::SliceBitmap;
-    use super::{meta, registry, reserve};
+    use super::{mappings, meta, registry, reserve};
     use crate::os::{self, Reservation};
     use crate::units::{KIB, MIB, SLICE_SIZE, SliceCount, SliceIndex};
     use std::ptr::{self, NonNull};
@@ -191,7 +194,8 @@ mod native {
             if whole.is_some() {
                 return whole;
             }
-            if !add_arena(count, align) {
+            // Before an arena is added: that the system refused access may be for what is cached.
+            if mappings::empty() == 0 && !add_arena(count, align) {
                 return None;
             }
         }
@@ -371,6 +375,12 @@ mod native {
         // SAFETY: the record was published to nobody.
         drop(unsafe { record.read() });
         Some(false)
+    }
+
+    /// Whether the system refused the largest arena: then nothing is to be mapped in advance.
+    pub fn address_space_is_limited() -> bool {
+        // Relaxed: a number. Without any arena nothing is known yet.
+        !matches!(FIRST_STEP.load(Ordering::Relaxed), 0 | u8::MAX)
     }
 
     /// The sums over all arenas.

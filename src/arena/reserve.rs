@@ -1,5 +1,5 @@
-//! The reserve: free slices whose old contents are still resident, kept so that a loop which frees and reallocates
-//! doesn't fault its memory in again.
+//! The reserve: free slices whose old contents are still resident, and the contents of cached mappings, kept so that a
+//! loop which frees and reallocates doesn't fault its memory in again.
 //!
 //! - The bound is 5% of the recent peak of claimed memory, between 8 and 32 MiB. Beyond it, memory is given back in
 //!   the call that releases it, so that it is back although nobody calls us afterwards.
@@ -10,6 +10,7 @@
 //!
 //! Everything here is an estimate kept in relaxed atomics: a lost update costs a little memory or time, nothing else.
 
+use super::mappings;
 use crate::config;
 use crate::os;
 use crate::units::{MIB, SLICE_SIZE, SliceCount};
@@ -27,6 +28,8 @@ struct Reserve {
     claimed: AtomicUsize,
     /// Bytes of free slices with old contents.
     held: AtomicUsize,
+    /// Resident bytes of cached mappings.
+    mapped: AtomicUsize,
     /// Bytes in pages that were freed remotely as a whole and that their owner has not taken back yet.
     pinned: AtomicIsize,
     /// Highest `claimed`, decaying by an eighth a window.
@@ -45,6 +48,7 @@ struct Reserve {
 static RESERVE: Reserve = Reserve {
     claimed: AtomicUsize::new(0),
     held: AtomicUsize::new(0),
+    mapped: AtomicUsize::new(0),
     pinned: AtomicIsize::new(0),
     peak: AtomicUsize::new(0),
     bonus: AtomicUsize::new(0),
@@ -66,10 +70,7 @@ fn limit() -> usize {
 
 /// Slices were claimed, `old` of them with old contents.
 pub fn claimed(count: SliceCount, old: SliceCount) {
-    let now = RESERVE.claimed.fetch_add(count.bytes(), Relaxed) + count.bytes();
-    if now > RESERVE.peak.load(Relaxed) {
-        RESERVE.peak.fetch_max(now, Relaxed);
-    }
+    note_peak(RESERVE.claimed.fetch_add(count.bytes(), Relaxed) + count.bytes());
     if old.0 > 0 {
         let held = RESERVE.held.fetch_sub(old.bytes(), Relaxed) - old.bytes();
         if held < RESERVE.lowest.load(Relaxed) {
@@ -81,10 +82,44 @@ pub fn claimed(count: SliceCount, old: SliceCount) {
     if fresh > 0 && regrettable > 0 {
         let regret = fresh.min(regrettable);
         subtract(&RESERVE.regrettable, regret);
-        let most = RESERVE.peak.load(Relaxed) / BONUS_SHARE;
-        let bonus = RESERVE.bonus.load(Relaxed);
-        RESERVE.bonus.store((bonus + regret).min(most), Relaxed);
+        earn(regret);
     }
+}
+
+fn note_peak(bytes: usize) {
+    if bytes > RESERVE.peak.load(Relaxed) {
+        RESERVE.peak.fetch_max(bytes, Relaxed);
+    }
+}
+
+/// Raises the bonus by what somebody would have wanted back.
+fn earn(regret: usize) {
+    let most = RESERVE.peak.load(Relaxed) / BONUS_SHARE;
+    let bonus = RESERVE.bonus.load(Relaxed);
+    RESERVE.bonus.store((bonus + regret).min(most), Relaxed);
+}
+
+/// How many of the `resident` bytes of a mapping that was freed may stay: they are counted in. What is in use by such
+/// mappings is not known until they are freed; so it is no part of `claimed`, and of the peak for a moment.
+pub fn keep_mapping(resident: usize) -> usize {
+    note_peak(RESERVE.claimed.load(Relaxed) + resident);
+    let room = limit().saturating_sub(RESERVE.held.load(Relaxed));
+    let kept = |there| resident.min(room.saturating_sub(there));
+    let before = RESERVE
+        .mapped
+        .fetch_update(Relaxed, Relaxed, |there| Some(there + kept(there)));
+    before.map_or(0, kept)
+}
+
+/// Bytes of a cached mapping that were counted in are given back.
+pub fn drop_mapping(bytes: usize) {
+    RESERVE.mapped.fetch_sub(bytes, Relaxed);
+}
+
+/// A cached mapping is a block's again, with `held` bytes of contents; `regretted` more would have been of use.
+pub fn take_mapping(held: usize, regretted: usize) {
+    RESERVE.mapped.fetch_sub(held, Relaxed);
+    earn(regretted);
 }
 
 /// Slices are about to be released, `old` of them with old contents.
@@ -109,11 +144,16 @@ fn note_purged(bytes: usize) {
 /// Purges what is beyond the bound, and what the window that ended didn't need.
 pub fn trim() {
     tick();
-    let held = RESERVE.held.load(Relaxed);
+    let held = held_bytes();
     let limit = limit();
     if held > limit {
-        // An eighth below the bound, so that the next release doesn't purge again at once.
-        super::purge(held - limit + limit / 8);
+        // An eighth below the bound, so that the next release doesn't purge again at once. Mappings first: they have
+        // what slices leave.
+        let surplus = held - limit + limit / 8;
+        let given = mappings::purge(surplus);
+        if given < surplus {
+            super::purge(surplus - given);
+        }
     }
 }
 
@@ -131,6 +171,7 @@ pub fn tick() {
     {
         return;
     }
+    subtract(&RESERVE.bonus, mappings::age());
     let unused = RESERVE.lowest.load(Relaxed);
     if unused > 0 {
         // Half of it, so that what is needed every other window stays; an idle program's reserve is gone in a few.
@@ -150,6 +191,7 @@ pub fn tick() {
 /// Purges the whole reserve.
 pub fn purge_all() {
     super::purge(usize::MAX);
+    mappings::empty();
     RESERVE.bonus.store(0, Relaxed);
 }
 
@@ -157,7 +199,7 @@ pub fn purge_all() {
 /// counted among the pinned until [`unpin`].
 pub fn over_with(bytes: usize) -> bool {
     let pinned = RESERVE.pinned.load(Relaxed).max(0) as usize;
-    pinned + RESERVE.held.load(Relaxed) + bytes > limit()
+    pinned + held_bytes() + bytes > limit()
 }
 
 /// A wholly freed page waits for its owner with its contents.
@@ -186,9 +228,9 @@ pub fn claimed_bytes() -> usize {
     RESERVE.claimed.load(Relaxed)
 }
 
-/// Bytes of free slices that are resident.
+/// Bytes of free slices and cached mappings that are resident.
 pub fn held_bytes() -> usize {
-    RESERVE.held.load(Relaxed)
+    RESERVE.held.load(Relaxed) + RESERVE.mapped.load(Relaxed)
 }
 
 static_assertions::const_assert!(FLOOR >= SLICE_SIZE && FLOOR < CEILING);

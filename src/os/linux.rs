@@ -36,6 +36,11 @@ impl Reservation {
         self.base
     }
 
+    /// The bytes from there on that were asked for.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// All bytes that the mapping takes from the address space, padding included.
     pub fn mapped_bytes(&self) -> usize {
         self.mapping.len()
@@ -128,16 +133,79 @@ pub unsafe fn commit(start: NonNull<u8>, bytes: usize) -> bool {
 /// # Safety
 /// The range lies in a live [`Reservation`], on system page boundaries, and its contents are of no use to anyone.
 pub unsafe fn discard(start: NonNull<u8>, bytes: usize) -> bool {
-    let _errno = SavedErrno::new();
-    let start = start.as_ptr();
     // SAFETY: the caller vouches for the range.
-    let given = unsafe { libc::madvise(start.cast::<c_void>(), bytes, libc::MADV_DONTNEED) == 0 };
+    let given = unsafe { give_back(start, bytes) };
     if !given {
-        // Locked memory can't be given back (EINVAL); it is zeroed, so that the promise about reading holds.
+        // It is zeroed, so that the promise about reading holds.
         // SAFETY: the range is writable memory whose contents nobody needs.
         unsafe { start.write_bytes(0, bytes) };
     }
     given
+}
+
+/// As [`discard`], but where the system refuses (locked memory: EINVAL) nothing happens and the answer is false.
+///
+/// # Safety
+/// As for [`discard`].
+pub unsafe fn give_back(start: NonNull<u8>, bytes: usize) -> bool {
+    let _errno = SavedErrno::new();
+    let start = start.as_ptr().cast::<c_void>();
+    // SAFETY: the caller vouches for the range.
+    unsafe { libc::madvise(start, bytes, libc::MADV_DONTNEED) == 0 }
+}
+
+/// What of a range is resident.
+#[derive(Clone, Copy, Debug)]
+pub struct Resident {
+    /// So many bytes.
+    pub bytes: usize,
+    /// They end here, counted from the start of the range.
+    pub end: usize,
+}
+
+/// What is resident of a range from its start on, up to the first chunk of 1,024 system pages without any or to `most`
+/// bytes: so the cost is proportional to what is there, not to the range. `None` where the system doesn't say.
+///
+/// # Safety
+/// The range lies in a live [`Reservation`], on system page boundaries.
+pub unsafe fn resident(start: NonNull<u8>, bytes: usize, most: usize) -> Option<Resident> {
+    const CHUNK: usize = 1024;
+    let _errno = SavedErrno::new();
+    // SAFETY: sysconf has no preconditions.
+    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok()?;
+    let mut states = [0_u8; CHUNK];
+    let mut found = Resident { bytes: 0, end: 0 };
+    for from in (0..bytes).step_by(CHUNK * page) {
+        let length = (CHUNK * page).min(bytes - from);
+        // SAFETY: the caller vouches for the range, and there is a byte for each of its pages.
+        let asked = unsafe {
+            let at = start.add(from).as_ptr().cast::<c_void>();
+            libc::mincore(at, length, states.as_mut_ptr().cast())
+        };
+        if asked != 0 {
+            return None;
+        }
+        let states = &states[..length.div_ceil(page)];
+        let pages = states
+            .iter()
+            .map(|state| usize::from(state & 1))
+            .sum::<usize>();
+        let wanted = pages.min((most - found.bytes) / page);
+        if wanted > 0 {
+            let is_there = |index: &usize| states[*index] & 1 == 1;
+            let last = if wanted < pages {
+                (0..states.len()).filter(is_there).nth(wanted - 1)
+            } else {
+                (0..states.len()).rfind(is_there)
+            };
+            found.end = from + last.map_or(0, |index| index + 1) * page;
+            found.bytes += wanted * page;
+        }
+        if pages == 0 || wanted < pages {
+            break;
+        }
+    }
+    Some(found)
 }
 
 /// Changes the length of a mapping of its own, moving it where it can't grow in place. The new mapping starts at a

@@ -6,6 +6,7 @@
 //! - `fence(range)` makes a reserved range inaccessible, so that locking all memory doesn't populate it;
 //!   `commit(range)` makes it accessible again and answers false where the system refuses.
 //! - `discard(range)` gives the memory back at once; the range stays accessible and reads as zero afterwards.
+//! - `give_back(range)` does the same or nothing; `resident(range)` counts what is resident at its start.
 //! - `now_ms()` is a coarse monotonic clock that costs no system call.
 //!
 //! None of them allocates through the global allocator, unwinds, or changes `errno` for the program (each restores

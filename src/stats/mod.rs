@@ -85,7 +85,7 @@ stats! {
     /// Bytes of live blocks, class sizes not requests; exact once every live thread has called
     /// [`collect`](crate::collect) or has exited, before that within one page per thread and class.
     live_bytes,
-    /// Bytes of free slices kept resident for reuse.
+    /// Bytes of free slices and of freed huge mappings kept resident for reuse.
     reserve_bytes,
     /// Arenas.
     arenas,
