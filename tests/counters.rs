@@ -451,10 +451,6 @@ fn live_owner_random_order_over_many_pages() {
                 for round in 1..=50 {
                     turn.wait();
                     free(count / 20, round * 0x2545_F491);
-                    if round == 50 {
-                        // Adds what it gathered: the owner may look before this thread has ended.
-                        millpond::stats();
-                    }
                     turn.wait();
                 }
             });
