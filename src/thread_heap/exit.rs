@@ -26,7 +26,6 @@ pub fn leave(heap: &'static Heap) {
         .add(u64::from(heap.pages.get()));
     heap.uncounted.set(true);
     heap.waited.store(0, Relaxed);
-    heap.recycling.set_idle(true);
     idle::publish_classes(heap);
     idle::park(heap);
     idle::age();

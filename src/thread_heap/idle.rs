@@ -126,12 +126,15 @@ pub fn age() {
 /// Says where the next one looks that the heap is without a holder, and gives its lease up.
 pub fn park(heap: &'static Heap) {
     heap.tenanted.set(false);
+    heap.recycling.set_idle(true);
     IDLE.insert(heap.id.get() as usize);
     heap.unlease();
 }
 
 /// Says that the caller, who holds the lease of the heap, means to keep it.
 pub fn keep(heap: &'static Heap) {
+    heap.tenanted.set(true);
+    heap.recycling.set_idle(false);
     IDLE.remove(heap.id.get() as usize);
 }
 

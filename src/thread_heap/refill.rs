@@ -20,7 +20,7 @@ use crate::free_list::news::Leased;
 use crate::page::descriptor::{OwnedLine, PageRef, Place};
 use crate::page::shared_line::{Identity, Kind};
 use crate::size_class::{BinOffset, SizeClass};
-use crate::units::KIB;
+use crate::units::{KIB, SliceCount};
 use std::ptr::{self, NonNull};
 
 /// How many pages of news one refill settles at most, unless it is about to take a fresh page.
@@ -270,6 +270,11 @@ fn fresh(heap: &'static Heap, bin: &Bin, class: SizeClass) -> Refill {
     let Some(run) = arena::claim(slices, slices.0) else {
         return Refill::NONE;
     };
+    // A signal handler that interrupted the claim may have refilled the bin.
+    if let Some(block) = pop(bin) {
+        arena::release(run.start, run.arena, slices, SliceCount(0));
+        return Refill::used(block.as_ptr());
+    }
     let Some(page) = registry::slice_descriptor(run.start.addr().get()) else {
         return Refill::NONE;
     };

@@ -5,8 +5,12 @@
 //! ```
 //!
 //! The slot points to the vacant heap unless it is `Live`. It has no destructor of its own, so it can be used at any
-//! time of a thread's life; a `pthread` key tells of the exit. The heap is complete before the slot points to it, so
-//! a signal handler that interrupts the first allocation finds the vacant heap or the finished one.
+//! time of a thread's life; a `pthread` key tells of the exit.
+//!
+//! A signal handler may allocate and free while it interrupts the thread's first allocation or free, anywhere until the
+//! thread has its heap: it finds the vacant heap or a complete one. The slot changes in one instruction, so whoever is
+//! late, handler or interrupted, sees that there is a heap and gives its own back. Behind that, a refill may be
+//! interrupted while it claims slices, with all the system calls that takes, and nowhere else.
 
 use super::{Heap, VACANT, exit, idle, refill};
 use crate::free_list::news::Leased;
@@ -15,7 +19,7 @@ use crate::stats::counters::{self, Counter, Counters};
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::atomic::{AtomicU32, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 /// Where a thread stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +33,10 @@ pub enum State {
 }
 
 struct Slot {
+    /// Written through [`Slot::shared`] only. Not atomic by itself: loads would cost the fast paths an instruction each.
     heap: Cell<&'static Heap>,
-    state: Cell<State>,
+    /// Atomic because of signal handlers: no other thread looks.
+    exited: AtomicBool,
     /// Remote frees of a thread without a heap that are not in a shard yet.
     remote_frees: Cell<u32>,
     /// The heap without a thread that this thread freed into last.
@@ -41,11 +47,43 @@ struct Slot {
     allocations: Cell<u64>,
 }
 
+impl Slot {
+    #[inline(always)]
+    fn heap(&self) -> &'static Heap {
+        self.heap.get()
+    }
+
+    /// The heap, for writes that a signal handler comes before or after.
+    fn shared(&self) -> &AtomicPtr<Heap> {
+        // SAFETY: a reference is a pointer that isn't null, aligned like one, and what is written here is one. Only
+        // this thread and its signal handlers use the slot, so nothing races with the plain reads.
+        unsafe { AtomicPtr::from_ptr(self.heap.as_ptr().cast::<*mut Heap>()) }
+    }
+
+    /// Exchanges the heap in one instruction.
+    fn replace(&self, heap: &'static Heap) -> &'static Heap {
+        // Release: a signal handler on this thread that sees the slot sees the heap complete.
+        let old = self.shared().swap(heap.as_owner(), Ordering::Release);
+        // SAFETY: the slot points to the vacant heap or to one that lives for ever.
+        unsafe { &*old }
+    }
+
+    fn state(&self) -> State {
+        if !ptr::eq(self.heap(), &VACANT) {
+            State::Live
+        } else if self.exited.load(Ordering::Relaxed) {
+            State::Exited
+        } else {
+            State::Uninit
+        }
+    }
+}
+
 thread_local! {
     static SLOT: Slot = const {
         Slot {
             heap: Cell::new(&VACANT),
-            state: Cell::new(State::Uninit),
+            exited: AtomicBool::new(false),
             remote_frees: Cell::new(0),
             abandoned: Cell::new(ptr::null()),
             abandoned_frees: Cell::new(0),
@@ -57,12 +95,12 @@ thread_local! {
 /// The thread's heap, or the vacant one.
 #[inline(always)]
 pub fn heap() -> &'static Heap {
-    SLOT.with(|slot| slot.heap.get())
+    SLOT.with(Slot::heap)
 }
 
 /// Where the thread stands.
 pub fn state() -> State {
-    SLOT.with(|slot| slot.state.get())
+    SLOT.with(Slot::state)
 }
 
 /// After so many frees into one heap without a thread, a thread may exchange its heap for that one.
@@ -73,7 +111,7 @@ const EXCHANGE_AFTER: u32 = 64;
 /// comparison, a thread with blocks of two heaps exchanges them for ever.)
 pub fn belongs_to(heap: &'static Heap) -> bool {
     SLOT.with(|slot| {
-        let allocations = slot.heap.get().counters.allocations.get();
+        let allocations = slot.heap().counters.allocations.get();
         if !ptr::eq(slot.abandoned.get(), heap) {
             slot.abandoned.set(heap);
             slot.abandoned_frees.set(0);
@@ -117,7 +155,7 @@ fn gather_remote_free() {
     SLOT.with(|slot| {
         let gathered = slot.remote_frees.get() + 1;
         slot.remote_frees.set(gathered);
-        if gathered == 1 || gathered == GATHER || slot.state.get() == State::Exited {
+        if gathered == 1 || gathered == GATHER || slot.state() == State::Exited {
             watch_or_add(gathered);
         }
     });
@@ -143,23 +181,23 @@ pub fn add_gathered() {
     });
 }
 
-/// Makes `heap`, whose lease the caller holds, the thread's own.
+/// Makes `heap`, whose lease the caller holds, the thread's own. If a signal handler has got the thread one meanwhile,
+/// it is given back instead.
 pub fn install(heap: &'static Heap) {
-    debug_assert_ne!(state(), State::Exited);
-    heap.tenanted.set(true);
-    heap.recycling.set_idle(false);
     idle::keep(heap);
-    // A signal handler on this thread must see the heap before the slot that points to it.
-    compiler_fence(Ordering::Release);
     let first = SLOT.with(|slot| {
-        slot.heap.set(heap);
-        slot.abandoned.set(ptr::null());
-        slot.state.replace(State::Live) == State::Uninit
+        // Release as in `replace`. Relaxed on failure: the handler ran on this thread.
+        let (vacant, new) = (VACANT.as_owner(), heap.as_owner());
+        slot.shared()
+            .compare_exchange(vacant, new, Ordering::Release, Ordering::Relaxed)
+            .is_ok()
     });
     if first {
         counters::count_thread(true);
         // May allocate (the C library keeps the values of high keys on its heap), hence after the slot is set.
         watch_exit();
+    } else {
+        idle::park(heap);
     }
 }
 
@@ -174,16 +212,15 @@ pub fn allocate_without_heap(class: SizeClass) -> refill::Refill {
         })
         .unwrap_or(refill::Refill::NONE);
     }
-    let Some(heap) = idle::lease_or_make() else {
-        return refill::Refill::NONE;
-    };
-    // A signal handler that ran meanwhile may have got the thread a heap.
+    // A signal handler that ran since the caller looked may have got the thread a heap.
     if state() == State::Uninit {
-        install(heap);
-    } else {
-        idle::park(heap);
+        match idle::lease_or_make() {
+            Some(heap) => install(heap),
+            None if state() == State::Uninit => return refill::Refill::NONE,
+            None => {}
+        }
     }
-    refill::allocate(class.bin(), self::heap())
+    refill::allocate(class.bin(), heap())
 }
 
 /// The key whose destructor runs at thread exit, plus 1; 0 until it is made.
@@ -223,8 +260,8 @@ fn watch_exit() {
 
 unsafe extern "C" fn on_thread_exit(_: *mut c_void) {
     let heap = SLOT.with(|slot| {
-        slot.state.set(State::Exited);
-        slot.heap.replace(&VACANT)
+        slot.exited.store(true, Ordering::Relaxed);
+        slot.replace(&VACANT)
     });
     add_gathered();
     if !ptr::eq(heap, &VACANT) {
@@ -235,8 +272,11 @@ unsafe extern "C" fn on_thread_exit(_: *mut c_void) {
 
 /// Exchanges the thread's heap for `heap`, whose lease the caller holds; the old one is left to others.
 pub fn exchange(heap: &'static Heap) {
-    let old = SLOT.with(|slot| slot.heap.get());
-    install(heap);
+    idle::keep(heap);
+    let old = SLOT.with(|slot| {
+        slot.abandoned.set(ptr::null());
+        slot.replace(heap)
+    });
     exit::leave(old);
     debug_assert!(heap.news().is_leased());
 }
