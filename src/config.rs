@@ -147,7 +147,7 @@ mod native {
     use super::*;
     use crate::abort::Line;
     use std::ffi::{CStr, c_char};
-    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
     static VALUES: [AtomicU64; TABLE.len()] = {
         let mut values = [const { AtomicU64::new(0) }; TABLE.len()];
@@ -210,11 +210,12 @@ mod native {
     }
 
     /// Reads `MILLPOND_*` from the environment, with one warning line for each that makes no sense. Once, before the
-    /// first heap is used.
+    /// first heap is used; again where that was before there was an environment.
     pub fn read_environment() {
+        static DONE: AtomicBool = AtomicBool::new(false);
         // SAFETY: the C library's pointer to a null-terminated array of strings; it may be null before its start-up.
         let mut at = unsafe { environ };
-        if at.is_null() {
+        if at.is_null() || DONE.swap(true, Relaxed) {
             return;
         }
         loop {
@@ -233,8 +234,8 @@ mod native {
         }
     }
 
-    /// Read by our own tests and tools, not options.
-    const NOT_OURS: [&[u8]; 1] = [b"REQUIRE_ALL"];
+    /// Read by our own tests, and by the library for preloading; not options.
+    const NOT_OURS: [&[u8]; 3] = [b"REQUIRE_ALL", b"HELP", b"STATS"];
 
     fn apply(setting: &[u8]) {
         let equals = setting

@@ -69,24 +69,11 @@ unsafe impl GlobalAlloc for Millpond {
 unsafe fn resize(this: &Millpond, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
     // SAFETY: as in `dealloc`.
     let block = unsafe { NonNull::new_unchecked(ptr) };
-    let Some(page) = page_of(block) else {
-        free::foreign(block)
-    };
-    match page.shared().kind() {
-        Kind::Binned => {
-            let bytes = page.shared().block_bytes();
-            // Smaller, but not by so much that a smaller block would be worth a copy.
-            if new_size <= bytes && new_size >= bytes / 2 {
-                return ptr;
-            }
-        }
-        Kind::Large | Kind::Huge => {
-            // SAFETY: the block is the caller's.
-            if let Some(resized) = unsafe { unclassed::resize(page, new_size, layout.align()) } {
-                return resized.as_ptr();
-            }
-        }
-        Kind::None => free::foreign(block),
+    // SAFETY: the block is the caller's.
+    match unsafe { resize_in_place(block, new_size, layout.align()) } {
+        Resized::Done(resized) => return resized.as_ptr(),
+        Resized::Copy(usable) => debug_assert!(layout.size() <= usable),
+        Resized::Foreign => free::foreign(block),
     }
     // SAFETY: realloc's contract: the new size, rounded up to the alignment, doesn't overflow.
     let new_layout = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
@@ -99,6 +86,41 @@ unsafe fn resize(this: &Millpond, ptr: *mut u8, layout: Layout, new_size: usize)
         }
         new
     }
+}
+
+/// What became of a block whose size was to change.
+pub enum Resized {
+    /// It has the new size, and starts here.
+    Done(NonNull<u8>),
+    /// It is as it was, with so many usable bytes: the contents have to be copied.
+    Copy(usize),
+    /// It is no block.
+    Foreign,
+}
+
+/// Changes the size of a block without copying, where that can be.
+///
+/// # Safety
+/// `block` is a live block of the caller's, whose alignment is `align`, or no block at all.
+pub unsafe fn resize_in_place(block: NonNull<u8>, new_size: usize, align: usize) -> Resized {
+    let Some(page) = page_of(block) else {
+        return Resized::Foreign;
+    };
+    let bytes = page.shared().block_bytes();
+    let resized = match page.shared().kind() {
+        // Smaller, but not by so much that a smaller block would be worth a copy.
+        Kind::Binned => (new_size <= bytes && new_size >= bytes / 2).then_some(block),
+        // SAFETY: the block is the caller's.
+        Kind::Large | Kind::Huge => unsafe { unclassed::resize(page, new_size, align) },
+        Kind::None => return Resized::Foreign,
+    };
+    resized.map_or(Resized::Copy(bytes), Resized::Done)
+}
+
+/// The bytes that a block can hold; `None` for what is no block.
+#[cfg(preload)]
+pub fn size_of_block(block: NonNull<u8>) -> Option<usize> {
+    page_of(block).map(|page| page.shared().block_bytes())
 }
 
 /// The page that holds a live block.

@@ -9,6 +9,7 @@ use crate::arena::{self, MAX_ARENA_BLOCK, registry};
 use crate::os;
 use crate::page::descriptor::PageRef;
 use crate::page::shared_line::{Identity, Kind};
+use crate::size_class::BinOffset;
 use crate::units::{SLICE_SIZE, SliceCount, align_up};
 use std::ptr::{self, NonNull};
 
@@ -47,6 +48,7 @@ fn identity(kind: Kind, start: NonNull<u8>, block_bytes: usize, arena: u32) -> I
         start,
         block_bytes,
         capacity: 1,
+        bin: BinOffset::NONE,
         arena,
     }
 }

@@ -48,6 +48,9 @@ mod abort;
 #[cfg(any(native, loom))]
 #[cfg_attr(loom, allow(dead_code))]
 mod arena;
+#[cfg(preload)]
+#[path = "../preload/src/mod.rs"]
+mod c_api;
 #[cfg_attr(not(native), allow(dead_code))]
 mod config;
 #[cfg(any(native, loom))]
@@ -102,8 +105,8 @@ pub struct Millpond;
 pub const PASSES_THROUGH: bool = cfg!(not(native));
 
 /// Gives back to the system what is free, as far as the calling thread can reach it: its own heap, heaps without a
-/// thread, and the reserve of free memory, cached mappings included (all of it with `force`, otherwise what has not been needed for the purge
-/// delay). Blocks freed to other live threads are theirs to collect.
+/// thread, and the reserve of free memory, cached mappings included (all of it with `force`, otherwise what has not
+/// been needed for the purge delay). Blocks freed to other live threads are theirs to collect.
 ///
 /// Cost: proportional to the pages of the heaps looked at. Thread-safe; never waits for another thread.
 pub fn collect(force: bool) {

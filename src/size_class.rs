@@ -59,15 +59,15 @@ const fn compute_bytes(class: usize) -> u32 {
 /// For each size up to 1 KiB, where its bin lies in a heap. One entry for each size spares the fast paths a shift, and
 /// each heap has a copy, which spares them an address.
 #[derive(Clone, Copy)]
-pub struct SmallBins([BinOffset; MAX_SMALL + 1]);
+pub struct SmallBins([u16; MAX_SMALL + 1]);
 
 impl SmallBins {
     /// The table.
     pub const fn new() -> Self {
-        let mut table = [BinOffset(0); MAX_SMALL + 1];
+        let mut table = [0; MAX_SMALL + 1];
         let mut size = 0;
         while size < table.len() {
-            table[size] = SizeClass(compute(size)).bin();
+            table[size] = SizeClass(compute(size)).bin().0 as u16;
             size += 1;
         }
         Self(table)
@@ -78,7 +78,7 @@ impl SmallBins {
     pub fn bin(&self, size: usize) -> BinOffset {
         debug_assert!(size <= MAX_SMALL);
         // SAFETY: the table has an entry for each size up to MAX_SMALL.
-        unsafe { *self.0.get_unchecked(size) }
+        BinOffset(u32::from(unsafe { *self.0.get_unchecked(size) }))
     }
 }
 
@@ -117,7 +117,7 @@ impl SizeClass {
     /// Where its bin lies.
     #[inline]
     pub const fn bin(self) -> BinOffset {
-        BinOffset(self.0 as u16 * BIN_BYTES as u16)
+        BinOffset(self.0 as u32 * BIN_BYTES as u32)
     }
 
     /// The size of a block of this class in bytes.
@@ -161,14 +161,30 @@ impl SizeClass {
 /// The distance between two bins of a heap.
 pub const BIN_BYTES: usize = 32;
 
-/// Where the bin of a class lies in its heap, in bytes: what the fast paths have in place of the class.
+/// Where the bin of a class lies in its heap, in bytes: what the fast paths have in place of the class. All zero bits
+/// are the first bin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
-pub struct BinOffset(u16);
+pub struct BinOffset(u32);
 
 const_assert!(CLASSES * BIN_BYTES <= u16::MAX as usize);
 
 impl BinOffset {
+    /// Behind the bins of the classes: a bin that never has a page, for blocks without a class.
+    pub const NONE: Self = Self((CLASSES * BIN_BYTES) as u32);
+
+    /// As a number, for where it is kept in an atomic.
+    #[inline(always)]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// From what [`BinOffset::bits`] gave.
+    #[inline(always)]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
     /// The class whose bin this is.
     #[inline]
     pub const fn class(self) -> SizeClass {

@@ -66,6 +66,7 @@ mod directory {
     use crate::os;
     use crate::page::descriptor::{Descriptor, PageRef};
     use crate::page::shared_line::Kind;
+    use crate::size_class::BinOffset;
     use crate::units::{SLICE_SHIFT, SliceCount};
     use std::ptr::NonNull;
 
@@ -129,15 +130,28 @@ mod directory {
         })
     }
 
-    /// Marks the slices behind the head of a page, or takes the marks back. Only for pages with blocks that start
+    /// What the slice of an address says of its page's bin: for a fast look. Any address may be asked for, and one that
+    /// isn't ours may get the answer of another one's slice: who uses it compares the block with the bin's page.
+    #[cfg(preload)]
+    #[inline(always)]
+    pub fn bin_of(address: usize) -> Option<BinOffset> {
+        let array = NonNull::new(DIRECTORY[(address >> ARRAY_SHIFT) % ENTRIES].get())?;
+        let index = (address >> SLICE_SHIFT) % ARRAY_SLICES;
+        // SAFETY: as in `slice_descriptor`.
+        Some(unsafe { array.add(index).as_ref() }.shared().bin())
+    }
+
+    /// Marks the slices behind the head of a page with its bin, or takes the marks back. Only for pages with blocks that start
     /// there: arenas are aligned such that these never span two arrays.
-    pub fn mark(head: PageRef, slices: SliceCount, in_use: bool) {
+    pub fn mark(head: PageRef, slices: SliceCount, bin: Option<BinOffset>) {
         for slice in 1..slices.0 {
             // SAFETY: the page lies in one array, see above.
             let tail = unsafe { NonNull::from(head).add(slice as usize).as_ref() };
             let distance = slice * size_of::<Descriptor>() as u32;
-            tail.shared()
-                .set_head_distance(if in_use { distance } else { 0 });
+            match bin {
+                Some(bin) => tail.shared().mark(distance, bin),
+                None => tail.shared().mark(0, BinOffset::NONE),
+            }
         }
     }
 

@@ -103,6 +103,7 @@ impl Page {
             start: self.start(),
             block_bytes: size_of::<Block>(),
             capacity: capacity as u32,
+            bin: crate::size_class::BinOffset::NONE,
             arena: 0,
         };
         self.shared

@@ -4,6 +4,7 @@ use crate::free_list::Block;
 use crate::free_list::news::{Announced, Leased, News};
 use crate::free_list::remote::{DoubleFree, RemoteList};
 use crate::page::in_flight::{self, InFlight};
+use crate::size_class::BinOffset;
 use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use std::ptr::{self, NonNull};
 
@@ -54,6 +55,8 @@ pub struct SharedLine<P: RemotePage> {
     kind: AtomicU32,
     /// Const after init: the arena that the slices belong to.
     arena: AtomicU32,
+    /// Const after init, in all slices of a page: where the bin of its class lies in any heap.
+    bin: AtomicU32,
     /// Any thread. Debug builds only.
     in_flight: InFlight,
 }
@@ -78,6 +81,8 @@ pub struct Identity {
     pub block_bytes: usize,
     /// Blocks in the page.
     pub capacity: u32,
+    /// The bin of the class, or none.
+    pub bin: BinOffset,
     /// The arena's number.
     pub arena: u32,
 }
@@ -96,6 +101,7 @@ impl<P: RemotePage> SharedLine<P> {
             head_distance: AtomicU32::new(0),
             kind: AtomicU32::new(0),
             arena: AtomicU32::new(0),
+            bin: AtomicU32::new(0),
             in_flight: InFlight::new(),
         }
     }
@@ -110,6 +116,7 @@ impl<P: RemotePage> SharedLine<P> {
             .store(identity.block_bytes, Ordering::Relaxed);
         self.capacity.store(identity.capacity, Ordering::Relaxed);
         self.arena.store(identity.arena, Ordering::Relaxed);
+        self.bin.store(identity.bin.bits(), Ordering::Relaxed);
         self.owner.store(owner, Ordering::Relaxed);
         // Pairs with the Acquire of `kind`.
         self.kind.store(identity.kind as u32, Ordering::Release);
@@ -119,15 +126,18 @@ impl<P: RemotePage> SharedLine<P> {
     pub fn unregister(&self) {
         // Relaxed: nobody has a block of the page, so only look-ups of stray addresses race with this.
         self.owner.store(ptr::null_mut(), Ordering::Relaxed);
+        self.bin.store(BinOffset::NONE.bits(), Ordering::Relaxed);
         // Pairs with the Acquire of `kind`: a look-up that sees it has nothing to trust.
         self.kind.store(Kind::None as u32, Ordering::Release);
     }
 
-    /// Marks a slice as `distance` bytes of descriptors behind its page's head; 0 takes the mark back.
+    /// Marks a slice as `distance` bytes of descriptors behind the head of its page, whose class has this bin; 0 and
+    /// none take the mark back.
     #[inline]
-    pub fn set_head_distance(&self, distance: u32) {
+    pub fn mark(&self, distance: u32, bin: BinOffset) {
         // Relaxed: as in `register`.
         self.head_distance.store(distance, Ordering::Relaxed);
+        self.bin.store(bin.bits(), Ordering::Relaxed);
     }
 
     /// The distance back to the head's descriptor in bytes.
@@ -199,6 +209,13 @@ impl<P: RemotePage> SharedLine<P> {
     #[inline(always)]
     pub fn capacity(&self) -> u32 {
         self.capacity.load(Ordering::Relaxed)
+    }
+
+    /// Where the bin of the page's class lies in any heap; [`BinOffset::NONE`] for large and huge blocks, and for what
+    /// is no page any more.
+    #[inline(always)]
+    pub fn bin(&self) -> BinOffset {
+        BinOffset::from_bits(self.bin.load(Ordering::Relaxed))
     }
 
     /// The arena's number.
@@ -504,6 +521,7 @@ mod model {
                 start,
                 block_bytes,
                 capacity: 1,
+                bin: BinOffset::NONE,
                 arena: 0,
             };
             line.register(identity(Kind::Binned, 16), ptr::null_mut());

@@ -12,6 +12,22 @@ pub fn allocate_small(size: usize) -> *mut u8 {
     allocate(heap, heap.small.bin(size))
 }
 
+/// The first free block of the bin for a size, for entry points that do what else there is to do themselves: `None`
+/// where the list is empty, or the size isn't in the heap's table.
+#[cfg(preload)]
+#[inline(always)]
+pub fn pop_small(size: usize) -> Option<NonNull<Block>> {
+    if size > crate::size_class::MAX_SMALL {
+        return None;
+    }
+    let heap = slot::heap();
+    let bin = heap.bin_at(heap.small.bin(size));
+    let block = NonNull::new(bin.free.get())?;
+    // SAFETY: the list of a bin belongs to the thread that holds its heap.
+    bin.free.set(unsafe { Block::next(block) });
+    Some(block)
+}
+
 /// A block from a bin of the thread's heap.
 #[inline(always)]
 fn allocate(heap: &'static Heap, offset: BinOffset) -> *mut u8 {

@@ -67,21 +67,30 @@ pub unsafe fn free_any(block: NonNull<u8>, size: usize, align: usize) {
 /// As for [`free`]; `heap` is the calling thread's.
 #[inline(never)]
 unsafe fn free_elsewhere(block: NonNull<u8>, offset: BinOffset, heap: &'static Heap) {
-    let class = offset.class();
     let Some(page) = registry::find(block.addr().get()) else {
         foreign(block)
     };
-    if recycle::applies(class) {
-        // A block that was shrunk in place is of another class: its alignment may be less than this class promises.
-        if page.shared().block_bytes() == class.bytes() && !page.shared().owner().is_null() {
-            if !recycle::spend(heap, class) {
-                // SAFETY: passed on.
-                return unsafe { set_aside_and_free(heap, page, block, class) };
-            }
-            heap.counters.recycled.add(1);
-            // SAFETY: the caller gives the block up.
-            return unsafe { heap.bin(class).push(block.cast()) };
+    // SAFETY: passed on.
+    unsafe { free_found(heap, page, block, offset) }
+}
+
+/// As [`free_elsewhere`], with the block's page.
+///
+/// # Safety
+/// As for [`free`].
+#[inline(always)]
+unsafe fn free_found(heap: &'static Heap, page: PageRef, block: NonNull<u8>, offset: BinOffset) {
+    let class = offset.class();
+    // A block that was shrunk in place is of another class: its alignment may be less than this class promises. What is
+    // no page of a class, or none any more, has another bin, too.
+    if recycle::applies(class) && page.shared().bin() == offset {
+        if !recycle::spend(heap, class) {
+            // SAFETY: passed on.
+            return unsafe { set_aside_and_free(heap, page, block, class) };
         }
+        heap.counters.recycled.add(1);
+        // SAFETY: the caller gives the block up.
+        return unsafe { heap.bin(class).push(block.cast()) };
     }
     // SAFETY: passed on.
     unsafe { free_to_page(heap, page, block) }
@@ -132,6 +141,57 @@ unsafe fn free_unclassed(block: NonNull<u8>) {
     };
     // SAFETY: passed on.
     unsafe { free_to_page(slot::heap(), page, block) }
+}
+
+/// Frees a block of which nothing but the address is known: C's free. Of an address that is no block's it tells
+/// `unknown`, null included.
+///
+/// # Safety
+/// `address` is a live block, which the caller gives up, or none.
+#[cfg(preload)]
+#[inline(always)]
+pub unsafe fn free_unsized(address: *mut u8, unknown: impl Fn(*mut u8)) {
+    let heap = slot::heap();
+    if let Some(offset) = registry::bin_of(address.addr()) {
+        let bin = heap.bin_at(offset);
+        if address.addr().wrapping_sub(bin.start.get()) < bin.bytes.get() {
+            // SAFETY: the block lies in the bin's page, hence not at 0, and the caller gives it up.
+            return unsafe { bin.push(NonNull::new_unchecked(address).cast()) };
+        }
+    }
+    // SAFETY: passed on.
+    unsafe { free_unsized_elsewhere(address, heap, unknown) }
+}
+
+/// [`free_unsized`] outside the current page of the bin.
+///
+/// # Safety
+/// As for [`free_unsized`]; `heap` is the calling thread's.
+#[cfg(preload)]
+#[inline(never)]
+unsafe fn free_unsized_elsewhere(address: *mut u8, heap: &'static Heap, unknown: impl Fn(*mut u8)) {
+    let Some(page) = registry::find(address.addr()) else {
+        return unknown(address);
+    };
+    // SAFETY: only used where a page was found, and none lies at 0.
+    let block = unsafe { NonNull::new_unchecked(address) };
+    let (owner, offset) = (page.shared().owner(), page.shared().bin());
+    // First what is most frequent and shortest.
+    if owner == heap.as_owner() && !recycle::applies(offset.class()) {
+        // SAFETY: passed on.
+        return unsafe { free_locally(heap, page, block) };
+    }
+    if !owner.is_null() {
+        // SAFETY: passed on: the class is the page's.
+        return unsafe { free_found(heap, page, block, offset) };
+    }
+    match page.shared().kind() {
+        Kind::Large | Kind::Huge if page.shared().start() == address => {
+            // SAFETY: the block is the page's only one, and is given up.
+            unsafe { unclassed::free(page) }
+        }
+        _ => unknown(address),
+    }
 }
 
 /// Frees a block to its page.

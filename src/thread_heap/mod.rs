@@ -11,6 +11,8 @@ pub mod exit;
 pub mod fork;
 pub mod free;
 pub mod idle;
+#[cfg(preload)]
+pub mod initial_exec;
 pub mod recycle;
 pub mod refill;
 pub mod settle;
@@ -71,7 +73,8 @@ pub struct Queues {
 /// A heap. Everything but `news`, `id`, `below` and the counters belongs to the lease holder.
 #[repr(C, align(128))]
 pub struct Heap {
-    bins: [Bin; CLASSES],
+    /// One for each class, and one that never has a page: see [`BinOffset::NONE`].
+    bins: [Bin; CLASSES + 1],
     /// Const.
     pub small: SmallBins,
     queues: [Queues; CLASSES],
@@ -123,7 +126,7 @@ impl Heap {
                     bytes: Cell::new(0),
                     page: Cell::new(None),
                 }
-            }; CLASSES],
+            }; CLASSES + 1],
             small: SmallBins::new(),
             queues: [const {
                 Queues {

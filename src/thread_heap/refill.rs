@@ -283,7 +283,6 @@ fn fresh(heap: &'static Heap, bin: &Bin, class: SizeClass) -> Refill {
     line.touched.set(0);
     line.init(class, run.clean);
     identify(page, class, run.start.as_ptr(), run.arena, heap);
-    registry::mark(page, slices, true);
     heap.pages.set(heap.pages.get() + 1);
     heap.counters.fresh_pages.add(1);
     heap.counters.fresh_page_bytes.add(slices.bytes() as u64);
@@ -298,9 +297,11 @@ fn identify(page: PageRef, class: SizeClass, start: *mut u8, arena: u32, heap: &
         start: unsafe { NonNull::new_unchecked(start) },
         block_bytes: class.bytes(),
         capacity: class.capacity(),
+        bin: class.bin(),
         arena,
     };
     page.shared().register(identity, heap.as_owner());
+    registry::mark(page, class.page_slices(), Some(class.bin()));
 }
 
 fn count_allocated(heap: &Heap, class: SizeClass, blocks: u32) {

@@ -192,7 +192,7 @@ fn release(page: PageRef) {
     let slices = owned.class.get().page_slices();
     note_touched(owned);
     let touched = SliceCount(owned.touched.get());
-    registry::mark(page, slices, false);
+    registry::mark(page, slices, None);
     // SAFETY: pages lie above address 0.
     let start = unsafe { NonNull::new_unchecked(page.shared().start()) };
     let number = page.shared().arena();

@@ -32,9 +32,10 @@ pub enum State {
     Exited,
 }
 
-struct Slot {
-    /// Written through [`Slot::shared`] only. Not atomic by itself: loads would cost the fast paths an instruction each.
-    heap: Cell<&'static Heap>,
+#[repr(C)]
+pub struct Slot {
+    /// First, for `initial_exec.rs`. Written through [`Slot::shared`] only. Not atomic by itself: loads would cost the fast paths an instruction each.
+    pub(super) heap: Cell<&'static Heap>,
     /// Atomic because of signal handlers: no other thread looks.
     exited: AtomicBool,
     /// Remote frees of a thread without a heap that are not in a shard yet.
@@ -48,8 +49,9 @@ struct Slot {
 }
 
 impl Slot {
+    /// The thread's heap, or the vacant one.
     #[inline(always)]
-    fn heap(&self) -> &'static Heap {
+    pub fn heap(&self) -> &'static Heap {
         self.heap.get()
     }
 
@@ -79,6 +81,7 @@ impl Slot {
     }
 }
 
+#[cfg(not(preload))]
 thread_local! {
     static SLOT: Slot = const {
         Slot {
@@ -92,9 +95,16 @@ thread_local! {
     };
 }
 
+/// In a library for preloading `thread_local!` would call `__tls_get_addr` for each access, which may allocate besides.
+#[cfg(preload)]
+use super::initial_exec::SLOT;
+
 /// The thread's heap, or the vacant one.
 #[inline(always)]
 pub fn heap() -> &'static Heap {
+    #[cfg(preload)]
+    return SLOT.heap();
+    #[cfg(not(preload))]
     SLOT.with(Slot::heap)
 }
 
