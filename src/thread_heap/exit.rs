@@ -69,11 +69,8 @@ pub fn flush_class(heap: &'static Heap, class: SizeClass) {
             // SAFETY: the block is free and on no list any more.
             unsafe { owned.push_local(block) };
         } else {
-            // A recycled block, live to its page until now.
             // SAFETY: as above; it came to the bin through a free with this class.
-            if let Some(owner) = unsafe { free::return_block(heap, block.cast()) } {
-                settle_and_park(owner);
-            }
+            unsafe { return_recycled(heap, block) };
         }
     }
     let Some(page) = page else { return };
@@ -86,6 +83,29 @@ pub fn flush_class(heap: &'static Heap, class: SizeClass) {
     owned.counted.set(owned.counted.get() + own as u32);
     owned.stand(Place::Full);
     settle::replace(heap, page);
+}
+
+/// Returns a list of recycled blocks to their pages; the caller holds `heap`, and gives the list up.
+pub fn return_list(heap: &'static Heap, list: NonNull<Block>) {
+    let mut next = Some(list);
+    while let Some(block) = next {
+        // SAFETY: the list is the caller's, and ends with null.
+        unsafe {
+            next = NonNull::new(Block::next(block));
+            return_recycled(heap, block);
+        }
+    }
+}
+
+/// Returns a recycled block, live to its page until now.
+///
+/// # Safety
+/// The caller holds `heap`, and gives the block up.
+unsafe fn return_recycled(heap: &'static Heap, block: NonNull<Block>) {
+    // SAFETY: passed on.
+    if let Some(owner) = unsafe { free::return_block(heap, block.cast()) } {
+        settle_and_park(owner);
+    }
 }
 
 /// A remote free found its owner without a holder, so this thread holds the owner now. It serves it and gives it up,

@@ -265,6 +265,7 @@ fn local_event(heap: &'static Heap, page: PageRef, block: NonNull<u8>) {
         abort::misuse(block.addr().get(), DOUBLE_FREE);
     }
     settle::replace(heap, page);
+    recycle::trim(heap);
 }
 
 /// A free into a page of another heap, or of a block that has a page or mapping of its own. What it returns is as for

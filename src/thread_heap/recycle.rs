@@ -15,14 +15,16 @@
 //! - Only in bins that allocate: the first refill opens a bin, so a thread that only frees hoards nothing.
 //! - A bin may set one batch (256 KiB) aside, and more only while the heap allocates what it frees: a refill by freed
 //!   blocks allows 64 batches more. A phase that frees everything thus keeps a batch per class, and at most 16 MiB more.
-//! - All batches of a heap together are at most a quarter of the other memory in use, and 64 MiB.
+//! - All batches of a heap together are at most a quarter of the other memory in use, and 64 MiB. When that memory is
+//!   freed, they go back, too: a batch for each 256 KiB of pages that the heap releases without a refill by freed blocks
+//!   in between. (A block in a batch pins its page, so the memory in use alone would not tell.)
 //! - A heap without a thread keeps its batches for the thread that takes it over, or for whoever lacks blocks of the
 //!   class. All such heaps together hoard at most half of the other memory in use: a heap left beyond that is flushed,
 //!   and so is one that waited for a whole purge delay (`idle::age`).
 //!
 //! Flushing a bin returns each block to its page.
 
-use super::{Bin, Heap};
+use super::{Bin, Heap, exit};
 use crate::arena::reserve;
 use crate::free_list::Block;
 use crate::size_class::{CLASSES, SizeClass};
@@ -100,6 +102,10 @@ pub struct Recycling {
     count: Cell<usize>,
     /// How many batches beyond a bin's first may be set aside before the next refill by freed blocks.
     allowance: Cell<u32>,
+    /// Bytes of pages released since the last refill by freed blocks.
+    released: Cell<usize>,
+    /// [`trim`] is under way.
+    trimming: Cell<bool>,
     /// The heap is without a thread, and its batches are counted among the idle ones.
     idle: Cell<bool>,
 }
@@ -111,6 +117,8 @@ impl Recycling {
             batches: [const { Batches::new() }; CLASSES],
             count: Cell::new(0),
             allowance: Cell::new(0),
+            released: Cell::new(0),
+            trimming: Cell::new(false),
             idle: Cell::new(false),
         }
     }
@@ -160,10 +168,23 @@ impl Recycling {
     }
 
     fn may_push(&self, class: SizeClass) -> bool {
-        let count = self.count.get();
-        let most = others(count, SHARE).clamp(1, MAX_BATCHES);
         let first = self.of(class).top.get().is_null();
-        (first || self.allowance.get() > 0) && count < most
+        (first || self.allowance.get() > 0) && self.count.get() < self.most()
+    }
+
+    /// Notes that the heap released a page.
+    pub fn note_released(&self, bytes: usize) {
+        self.released.set(self.released.get() + bytes);
+    }
+
+    fn is_too_much(&self) -> bool {
+        let count = self.count.get();
+        count > 0 && (self.released.get() >= BATCH_BYTES || count > self.most())
+    }
+
+    /// How many batches there may be.
+    fn most(&self) -> usize {
+        others(self.count.get(), SHARE).clamp(1, MAX_BATCHES)
     }
 }
 
@@ -237,6 +258,34 @@ pub fn take_batch(heap: &Heap, bin: &Bin, class: SizeClass) -> Option<NonNull<Bl
 #[inline]
 pub fn note_reuse(heap: &Heap) {
     heap.recycling.allowance.set(ALLOWANCE);
+    heap.recycling.released.set(0);
+}
+
+/// Returns batches to their pages when there are too many, since other memory was freed meanwhile. For whenever a page
+/// became free.
+#[inline]
+pub fn trim(heap: &'static Heap) {
+    if heap.recycling.is_too_much() && !heap.recycling.trimming.get() {
+        trim_all(heap);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn trim_all(heap: &'static Heap) {
+    let recycling = &heap.recycling;
+    // What goes back frees pages, and so would come here again.
+    recycling.trimming.set(true);
+    for class in SizeClass::all().filter(|&class| applies(class)) {
+        while recycling.is_too_much()
+            && let Some(batch) = recycling.pop(class)
+        {
+            let released = recycling.released.get();
+            recycling.released.set(released.saturating_sub(BATCH_BYTES));
+            exit::return_list(heap, batch);
+        }
+    }
+    recycling.trimming.set(false);
 }
 
 /// Moves a batch of the class, or the bin's list, into the empty bin of another heap; the caller holds both. The blocks

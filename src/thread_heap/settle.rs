@@ -161,6 +161,7 @@ fn retire(heap: &'static Heap, page: PageRef) {
         heap.warm_bytes.set(heap.warm_bytes.get() + bytes);
         heap.warm[class.page_size_index()].push(page);
     } else {
+        heap.recycling.note_released(bytes);
         release(page);
     }
 }
