@@ -1,7 +1,8 @@
 //! The reserve: free slices whose old contents are still resident, and the contents of cached mappings, kept so that a
 //! loop which frees and reallocates doesn't fault its memory in again.
 //!
-//! - The bound is 5% of the recent peak of claimed memory, between 8 and 32 MiB. Beyond it, memory is given back in
+//! - The bound is 5% of the recent peak of claimed memory, between 8 and 32 MiB, and above 8 MiB no more than is claimed
+//!   right now: a program that has freed everything has no use for more. Beyond it, memory is given back in
 //!   the call that releases it, so that it is back although nobody calls us afterwards.
 //! - A program that shows within a window that it wanted the purged memory back (it claims fresh slices just after a
 //!   purge) earns a bonus on top, of at most half of the peak, which what a window didn't need is taken from.
@@ -64,8 +65,9 @@ fn subtract(from: &AtomicUsize, bytes: usize) -> usize {
 }
 
 fn limit() -> usize {
-    let peak = RESERVE.peak.load(Relaxed);
-    (peak / 20).clamp(FLOOR, CEILING) + RESERVE.bonus.load(Relaxed)
+    let claimed = RESERVE.claimed.load(Relaxed);
+    let share = RESERVE.peak.load(Relaxed) / 20;
+    share.min(claimed).clamp(FLOOR, CEILING) + RESERVE.bonus.load(Relaxed)
 }
 
 /// Slices were claimed, `old` of them with old contents.

@@ -17,7 +17,7 @@
 //!   blocks allows 64 batches more. A phase that frees everything thus keeps a batch per class, and at most 16 MiB more.
 //! - All batches of a heap together are at most a quarter of the other memory in use, and 64 MiB. When that memory is
 //!   freed, they go back, too: a batch for each 256 KiB of pages that the heap releases without a refill by freed blocks
-//!   in between. (A block in a batch pins its page, so the memory in use alone would not tell.)
+//!   in between, and the bins' lists when there is no batch left. (A block in a batch pins its page, so the memory in use alone would not tell.)
 //! - A heap without a thread keeps its batches for the thread that takes it over, or for whoever lacks blocks of the
 //!   class. All such heaps together hoard at most half of the other memory in use: a heap left beyond that is flushed,
 //!   and so is one that waited for a whole purge delay (`idle::age`).
@@ -179,7 +179,7 @@ impl Recycling {
 
     fn is_too_much(&self) -> bool {
         let count = self.count.get();
-        count > 0 && (self.released.get() >= BATCH_BYTES || count > self.most())
+        self.released.get() >= BATCH_BYTES || count > 0 && count > self.most()
     }
 
     /// How many batches there may be.
@@ -283,6 +283,15 @@ fn trim_all(heap: &'static Heap) {
             let released = recycling.released.get();
             recycling.released.set(released.saturating_sub(BATCH_BYTES));
             exit::return_list(heap, batch);
+        }
+    }
+    // Then the bins' own lists: they pin pages, too.
+    if recycling.released.get() >= BATCH_BYTES {
+        recycling.released.set(0);
+        for class in SizeClass::all().filter(|&class| applies(class)) {
+            if let Some(list) = NonNull::new(heap.bin(class).free.replace(ptr::null_mut())) {
+                exit::return_list(heap, list);
+            }
         }
     }
     recycling.trimming.set(false);
