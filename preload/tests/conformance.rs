@@ -40,3 +40,36 @@ fn c_with_the_static_library() {
     );
     succeed(&mut Command::new(&program));
 }
+
+/// A wholly static program with musl. CI runs this where rustup has the target.
+#[test]
+#[ignore = "needs the target x86_64-unknown-linux-musl and musl-gcc"]
+fn c_in_a_static_musl_program() {
+    const TARGET: &str = "x86_64-unknown-linux-musl";
+    let target = support::folder().join("library");
+    support::cargo(
+        &[
+            "build",
+            "--release",
+            "-p",
+            "millpond-preload",
+            "--target",
+            TARGET,
+        ],
+        &target,
+    );
+    let archive = target.join(TARGET).join("release/libmillpond.a");
+    // The C compiler's own unwinder is glibc's; Rust brings one for musl.
+    let sysroot = succeed(Command::new("rustc").args(["--print", "sysroot"]));
+    let sysroot = String::from_utf8(sysroot.stdout).unwrap();
+    let unwinder = format!(
+        "{}/lib/rustlib/{TARGET}/lib/self-contained/libunwind.a",
+        sysroot.trim()
+    );
+    let program = compile(
+        "conformance_static.c",
+        "musl-gcc",
+        &["-static", archive.to_str().unwrap(), &unwinder],
+    );
+    succeed(&mut Command::new(&program));
+}

