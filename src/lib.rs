@@ -24,7 +24,7 @@
 //! - **Refill** (`thread_heap/refill.rs`): an empty bin takes its page's local list, drains its remote list, settles
 //!   the news (`thread_heap/settle.rs`), takes a partly used page, carves, takes a warm page, adopts a page of a heap
 //!   without a thread (`thread_heap/idle.rs`), and only then claims a fresh page (`arena/mod.rs`).
-//! - **Exit** (`thread_heap/exit.rs`): the heap is flushed and left, with all its pages, to whoever frees into it or
+//! - **Exit** (`thread_heap/exit.rs`): the heap is left as it is, with all its pages, to whoever frees into it or
 //!   starts next.
 //! - **Purge** (`arena/reserve.rs`): free slices beyond the reserve go back to the system in the call that frees them.
 //!
@@ -33,10 +33,11 @@
 //!
 //! # What stays resident
 //!
-//! The reserve of free memory is 5% of the recent peak, at least 8 and at most 32 MiB, and at most half of the peak more
-//! while the program shows that it wants its memory back. Of freed blocks over 32 MiB, at most four mappings of at most
-//! 256 MiB each keep their address space for the next such block, for one to two purge delays; what they hold resident is
-//! part of the reserve. Larger ones are unmapped at once. `collect(true)` gives all of it back.
+//! The reserve of free memory is 5% of the recent peak, at least 8 and at most 32 MiB, above 8 no more than is in use;
+//! and at most half of the peak more while the program shows that it wants its memory back. Of freed blocks over 32
+//! MiB, at most four mappings of at most 256 MiB each keep their address space for the next such block, for one to two
+//! purge delays; what they hold resident is part of the reserve. Larger ones are unmapped at once. `collect(true)`
+//! gives all of it back.
 //!
 //! # Limits
 //!

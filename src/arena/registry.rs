@@ -98,7 +98,12 @@ mod directory {
     /// The descriptor of the slice itself.
     #[inline(always)]
     pub fn slice_descriptor(address: usize) -> Option<PageRef> {
-        let entry = DIRECTORY.get(address >> ARRAY_SHIFT)?;
+        in_array(DIRECTORY.get(address >> ARRAY_SHIFT)?, address)
+    }
+
+    /// The descriptor of the slice in an array, if that has been made.
+    #[inline(always)]
+    fn in_array(entry: &Entry<Descriptor>, address: usize) -> Option<PageRef> {
         let array = NonNull::new(entry.get())?;
         let index = (address >> SLICE_SHIFT) % ARRAY_SLICES;
         // SAFETY: a published array has ARRAY_SLICES descriptors, zeroed memory is a valid one, and it is never
@@ -135,14 +140,12 @@ mod directory {
     #[cfg(preload)]
     #[inline(always)]
     pub fn bin_of(address: usize) -> Option<BinOffset> {
-        let array = NonNull::new(DIRECTORY[(address >> ARRAY_SHIFT) % ENTRIES].get())?;
-        let index = (address >> SLICE_SHIFT) % ARRAY_SLICES;
-        // SAFETY: as in `slice_descriptor`.
-        Some(unsafe { array.add(index).as_ref() }.shared().bin())
+        let entry = &DIRECTORY[(address >> ARRAY_SHIFT) % ENTRIES];
+        Some(in_array(entry, address)?.shared().bin())
     }
 
-    /// Marks the slices behind the head of a page with its bin, or takes the marks back. Only for pages with blocks that start
-    /// there: arenas are aligned such that these never span two arrays.
+    /// Marks the slices behind the head of a page with its bin, or takes the marks back. Only for pages with blocks that
+    /// start there: arenas are aligned such that these never span two arrays.
     pub fn mark(head: PageRef, slices: SliceCount, bin: Option<BinOffset>) {
         for slice in 1..slices.0 {
             // SAFETY: the page lies in one array, see above.

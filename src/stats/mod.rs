@@ -45,14 +45,14 @@ stats! {
     fresh_pages,
     /// The bytes of those pages.
     fresh_page_bytes,
-    /// Refills served by freed blocks: by a batch of recycled ones, or from the current page, news, partly used, warm or adopted pages (steps 1 to
-    /// 4, 6 and 7).
+    /// Refills served by freed blocks: by a batch of recycled ones, or from the current page, news, partly used, warm
+    /// or adopted pages (steps 1 to 4, 6 and 7).
     reused_pages,
     /// Refills served by blocks of a page in use that were never handed out before (step 5). Not counted as reuse,
     /// since no free made them available.
     carved_refills,
-    /// Blocks freed by a thread that doesn't hold the heap of their page, counted when they were pushed; a thread without a
-    /// heap adds up to 255 of them when it calls `collect` or `stats`, or ends.
+    /// Blocks freed by a thread that doesn't hold the heap of their page, counted when they were pushed; a thread
+    /// without a heap adds up to 255 of them when it calls `collect` or `stats`, or ends.
     remote_frees,
     /// Remotely freed blocks taken back from their bin's current page.
     drained_active,

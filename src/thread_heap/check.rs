@@ -9,8 +9,8 @@
 //! - It stands among the news, or a thread is at freeing a block into it right now, so that it will: otherwise it is
 //!   lost, and nothing would ever drain it.
 //!
-//! What is left are frees that arrived while the refill ran. The walk looks at every claimed slice; where these are more
-//! than 128 MiB, only some fresh pages are preceded by it, and the others by a look at the pages that the heap knows of.
+//! What is left are frees that arrived while the refill ran. The walk looks at every claimed slice, so the cost of a fresh
+//! page grows with the memory in use: debug builds of programs with gigabytes are slow to grow.
 
 use super::Heap;
 use crate::size_class::SizeClass;
@@ -67,19 +67,14 @@ pub use walks::*;
 mod walks {
     use super::*;
     use crate::abort;
-    use crate::arena::{self, registry, reserve};
+    use crate::arena::{self, registry};
     use crate::free_list::news::{Announced, Leased};
     use crate::free_list::remote::State;
     use crate::page::descriptor::{Descriptor, PageRef};
     use crate::page::shared_line::Kind;
-    use crate::units::MIB;
     use std::ptr;
     use std::sync::atomic::Ordering::{Acquire, Relaxed};
     use std::sync::atomic::fence;
-
-    /// As long as no more bytes than this are claimed, all pages are walked before each fresh page; beyond it, before
-    /// every second, third and so on, or programs with gigabytes would spend their time here.
-    const WALKED_EACH_TIME: usize = 1024 * MIB;
 
     /// At the start of a refill.
     pub fn at_refill(heap: &'static Heap, class: SizeClass) {
@@ -102,10 +97,6 @@ mod walks {
             check(heap, class, page);
         }
         each_known(heap, |page| check(heap, class, page));
-        let every = reserve::claimed_bytes() / WALKED_EACH_TIME + 1;
-        if !heap.counters.fresh_pages.get().is_multiple_of(every as u64) {
-            return;
-        }
         arena::each_claimed_slice(|start| {
             let page = registry::slice_descriptor(start.addr().get());
             // Only the lease holder, the caller, makes pages the heap's or takes them away.

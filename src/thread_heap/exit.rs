@@ -51,7 +51,7 @@ pub fn flush_class(heap: &'static Heap, class: SizeClass) {
     let mut own = 0;
     loop {
         let Some(block) = NonNull::new(list) else {
-            match heap.recycling.pop(class) {
+            match recycle::pop(heap, class) {
                 Some(batch) => list = batch.as_ptr(),
                 None => break,
             }

@@ -2,7 +2,7 @@
 //!
 //! What stands here are hints. The truth is the lease: who finds a heap here still has to get it, and never waits.
 
-use super::{Heap, exit, settle};
+use super::{Heap, exit, recycle, settle};
 use crate::arena::meta;
 use crate::config;
 use crate::free_list::news::Leased;
@@ -125,16 +125,14 @@ pub fn age() {
 
 /// Says where the next one looks that the heap is without a holder, and gives its lease up.
 pub fn park(heap: &'static Heap) {
-    heap.tenanted.set(false);
-    heap.recycling.set_idle(true);
+    recycle::set_tenanted(heap, false);
     IDLE.insert(heap.id.get() as usize);
     heap.unlease();
 }
 
 /// Says that the caller, who holds the lease of the heap, means to keep it.
 pub fn keep(heap: &'static Heap) {
-    heap.tenanted.set(true);
-    heap.recycling.set_idle(false);
+    recycle::set_tenanted(heap, true);
     IDLE.remove(heap.id.get() as usize);
 }
 
@@ -162,6 +160,8 @@ pub fn publish(heap: &'static Heap, class: SizeClass) {
 /// leased: at most `ATTEMPTS` of them, so that the search doesn't grow with the number of heaps.
 pub fn adopt(heap: &'static Heap, class: SizeClass) -> bool {
     const ATTEMPTS: usize = 16;
+    /// Of the heaps that share a bit.
+    const NAMESAKES: usize = 4;
     if idle() == 0 {
         return false;
     }
@@ -177,7 +177,7 @@ pub fn adopt(heap: &'static Heap, class: SizeClass) -> bool {
                 continue;
             }
             let number = word * 64 + bit.trailing_zeros() as usize;
-            for id in (number..made()).step_by(64 * CLASS_WORDS).take(4) {
+            for id in (number..made()).step_by(64 * CLASS_WORDS).take(NAMESAKES) {
                 let Some(from) = by_id(id) else { continue };
                 if ptr::eq(from, heap) {
                     continue;

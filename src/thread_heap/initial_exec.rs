@@ -12,24 +12,6 @@ const BYTES: usize = 40;
 static_assertions::const_assert_eq!(size_of::<Slot>(), BYTES);
 static_assertions::const_assert_eq!(std::mem::offset_of!(Slot, heap), 0);
 
-#[cfg(target_arch = "x86_64")]
-global_asm!(
-    ".pushsection .tdata.millpond_slot,\"awT\",@progbits",
-    ".balign 8",
-    ".globl millpond_slot",
-    ".hidden millpond_slot",
-    ".type millpond_slot, @object",
-    "millpond_slot:",
-    ".quad {vacant}",
-    ".zero {rest}",
-    ".size millpond_slot, {bytes}",
-    ".popsection",
-    vacant = sym VACANT,
-    rest = const BYTES - 8,
-    bytes = const BYTES,
-);
-
-#[cfg(target_arch = "aarch64")]
 global_asm!(
     ".pushsection .tdata.millpond_slot,\"awT\",%progbits",
     ".balign 8",
@@ -37,7 +19,7 @@ global_asm!(
     ".hidden millpond_slot",
     ".type millpond_slot, %object",
     "millpond_slot:",
-    ".xword {vacant}",
+    ".quad {vacant}",
     ".zero {rest}",
     ".size millpond_slot, {bytes}",
     ".popsection",

@@ -159,7 +159,7 @@ impl Heap {
     /// The bin at an offset.
     #[inline(always)]
     pub fn bin_at(&self, offset: BinOffset) -> &Bin {
-        // SAFETY: an offset is that of a class, and the bins lie at the start of the heap.
+        // SAFETY: an offset is that of a class or `NONE`, there is a bin for each, and they lie at the start of the heap.
         unsafe {
             NonNull::from(&self.bins)
                 .cast::<Bin>()

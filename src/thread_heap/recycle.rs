@@ -16,8 +16,9 @@
 //! - A bin may set one batch (256 KiB) aside, and more only while the heap allocates what it frees: a refill by freed
 //!   blocks allows 64 batches more. A phase that frees everything thus keeps a batch per class, and at most 16 MiB more.
 //! - All batches of a heap together are at most a quarter of the other memory in use, and 64 MiB. When that memory is
-//!   freed, they go back, too: a batch for each 256 KiB of pages that the heap releases without a refill by freed blocks
-//!   in between, and the bins' lists when there is no batch left. (A block in a batch pins its page, so the memory in use alone would not tell.)
+//!   freed, they go back, too: a batch for each 256 KiB of pages that the heap releases without a refill by freed
+//!   blocks in between, and the bins' lists when there is no batch left. (A block in a batch pins its page, so the
+//!   memory in use alone would not tell.)
 //! - A heap without a thread keeps its batches for the thread that takes it over, or for whoever lacks blocks of the
 //!   class. All such heaps together hoard at most half of the other memory in use: a heap left beyond that is flushed,
 //!   and so is one that waited for a whole purge delay (`idle::age`).
@@ -106,8 +107,6 @@ pub struct Recycling {
     released: Cell<usize>,
     /// [`trim`] is under way.
     trimming: Cell<bool>,
-    /// The heap is without a thread, and its batches are counted among the idle ones.
-    idle: Cell<bool>,
 }
 
 impl Recycling {
@@ -119,22 +118,11 @@ impl Recycling {
             allowance: Cell::new(0),
             released: Cell::new(0),
             trimming: Cell::new(false),
-            idle: Cell::new(false),
         }
     }
 
     fn of(&self, class: SizeClass) -> &Batches {
         &self.batches[class.0 as usize]
-    }
-
-    /// Takes the batch of the class that was set aside last; the caller has the whole list.
-    pub fn pop(&self, class: SizeClass) -> Option<NonNull<Block>> {
-        let list = self.of(class).pop()?;
-        self.count.set(self.count.get() - 1);
-        if self.idle.get() {
-            IDLE_BATCHES.fetch_sub(1, Relaxed);
-        }
-        Some(list)
     }
 
     /// Takes the credit of a bin that is being flushed.
@@ -146,18 +134,6 @@ impl Recycling {
     pub fn close(&self) {
         for batches in &self.batches {
             batches.open.set(false);
-        }
-    }
-
-    /// Notes whether the heap is without a thread.
-    pub fn set_idle(&self, idle: bool) {
-        if self.idle.replace(idle) != idle {
-            let count = self.count.get();
-            if idle {
-                IDLE_BATCHES.fetch_add(count, Relaxed);
-            } else {
-                IDLE_BATCHES.fetch_sub(count, Relaxed);
-            }
         }
     }
 
@@ -185,6 +161,29 @@ impl Recycling {
     /// How many batches there may be.
     fn most(&self) -> usize {
         others(self.count.get(), SHARE).clamp(1, MAX_BATCHES)
+    }
+}
+
+/// Takes the batch of the class that was set aside last; the caller holds the heap, and has the whole list.
+pub fn pop(heap: &Heap, class: SizeClass) -> Option<NonNull<Block>> {
+    let recycling = &heap.recycling;
+    let list = recycling.of(class).pop()?;
+    recycling.count.set(recycling.count.get() - 1);
+    if !heap.tenanted.get() {
+        IDLE_BATCHES.fetch_sub(1, Relaxed);
+    }
+    Some(list)
+}
+
+/// Notes whether a live thread holds the heap; the batches of all others are counted together.
+pub fn set_tenanted(heap: &Heap, tenanted: bool) {
+    if heap.tenanted.replace(tenanted) != tenanted {
+        let count = heap.recycling.count.get();
+        if tenanted {
+            IDLE_BATCHES.fetch_sub(count, Relaxed);
+        } else {
+            IDLE_BATCHES.fetch_add(count, Relaxed);
+        }
     }
 }
 
@@ -246,7 +245,7 @@ pub fn take_batch(heap: &Heap, bin: &Bin, class: SizeClass) -> Option<NonNull<Bl
     let batches = heap.recycling.of(class);
     batches.credit.set(credit(class));
     batches.open.set(true);
-    let list = heap.recycling.pop(class)?;
+    let list = pop(heap, class)?;
     note_reuse(heap);
     // SAFETY: the batch is the heap's holder's.
     bin.free.set(unsafe { Block::next(list) });
@@ -278,7 +277,7 @@ fn trim_all(heap: &'static Heap) {
     recycling.trimming.set(true);
     for class in SizeClass::all().filter(|&class| applies(class)) {
         while recycling.is_too_much()
-            && let Some(batch) = recycling.pop(class)
+            && let Some(batch) = pop(heap, class)
         {
             let released = recycling.released.get();
             recycling.released.set(released.saturating_sub(BATCH_BYTES));
@@ -303,10 +302,8 @@ pub fn transfer(from: &Heap, to: &Heap, class: SizeClass) -> bool {
     if !applies(class) {
         return false;
     }
-    let list = from
-        .recycling
-        .pop(class)
-        .or_else(|| NonNull::new(from.bin(class).free.replace(ptr::null_mut())));
+    let list =
+        pop(from, class).or_else(|| NonNull::new(from.bin(class).free.replace(ptr::null_mut())));
     if let Some(list) = list {
         debug_assert!(to.bin(class).free.get().is_null());
         to.bin(class).free.set(list.as_ptr());

@@ -34,7 +34,8 @@ pub enum State {
 
 #[repr(C)]
 pub struct Slot {
-    /// First, for `initial_exec.rs`. Written through [`Slot::shared`] only. Not atomic by itself: loads would cost the fast paths an instruction each.
+    /// First, for `initial_exec.rs`. Written through [`Slot::shared`] only. Not atomic by itself: loads would cost the
+    /// fast paths an instruction each.
     pub(super) heap: Cell<&'static Heap>,
     /// Atomic because of signal handlers: no other thread looks.
     exited: AtomicBool,
