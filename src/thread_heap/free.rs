@@ -113,6 +113,7 @@ unsafe fn set_aside_and_free(
         heap.counters.recycled.add(1);
         // SAFETY: the caller gives the block up.
         unsafe { bin.push(block.cast()) };
+        recycle::age(heap);
     } else {
         // SAFETY: passed on.
         unsafe { free_to_page(heap, page, block) }

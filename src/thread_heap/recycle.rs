@@ -19,6 +19,8 @@
 //!   freed, they go back, too: a batch for each 256 KiB of pages that the heap releases without a refill by freed
 //!   blocks in between, and the bins' lists when there is no batch left. (A block in a batch pins its page, so the
 //!   memory in use alone would not tell.)
+//! - What stays of a class's batches through a whole purge delay is not needed: half of it goes back when the next batch
+//!   is set aside, in any class.
 //! - A heap without a thread keeps its batches for the thread that takes it over, or for whoever lacks blocks of the
 //!   class. All such heaps together hoard at most half of the other memory in use: a heap left beyond that is flushed,
 //!   and so is one that waited for a whole purge delay (`idle::age`).
@@ -27,7 +29,9 @@
 
 use super::{Bin, Heap, exit};
 use crate::arena::reserve;
+use crate::config;
 use crate::free_list::Block;
+use crate::os;
 use crate::size_class::{CLASSES, SizeClass};
 use crate::units::{KIB, MIB};
 use std::cell::Cell;
@@ -55,6 +59,9 @@ static IDLE_BATCHES: AtomicUsize = AtomicUsize::new(0);
 pub struct Batches {
     /// The first block of the batch set aside last; its second word leads to the next batch.
     top: Cell<*mut Batch>,
+    /// How many there are, and the fewest there were since [`age`] last looked.
+    count: Cell<u32>,
+    lowest: Cell<u32>,
     /// How many blocks of other pages may still go onto the bin's list.
     credit: Cell<u32>,
     /// The bin was refilled since its heap was last flushed: the heap allocates blocks of the class.
@@ -75,6 +82,8 @@ impl Batches {
     pub const fn new() -> Self {
         Self {
             top: Cell::new(ptr::null_mut()),
+            count: Cell::new(0),
+            lowest: Cell::new(0),
             credit: Cell::new(0),
             open: Cell::new(false),
         }
@@ -86,12 +95,16 @@ impl Batches {
         unsafe { batch.as_ref() }
             .below
             .set(self.top.replace(batch.as_ptr()));
+        self.count.set(self.count.get() + 1);
     }
 
     fn pop(&self) -> Option<NonNull<Block>> {
         let batch = NonNull::new(self.top.get())?;
         // SAFETY: what stands here was pushed, and is the heap's holder's.
         self.top.set(unsafe { batch.as_ref() }.below.get());
+        let count = self.count.get() - 1;
+        self.count.set(count);
+        self.lowest.set(self.lowest.get().min(count));
         Some(batch.cast())
     }
 }
@@ -107,6 +120,8 @@ pub struct Recycling {
     released: Cell<usize>,
     /// [`trim`] is under way.
     trimming: Cell<bool>,
+    /// When [`age`] last looked, in milliseconds.
+    aged: Cell<u64>,
 }
 
 impl Recycling {
@@ -118,6 +133,7 @@ impl Recycling {
             allowance: Cell::new(0),
             released: Cell::new(0),
             trimming: Cell::new(false),
+            aged: Cell::new(0),
         }
     }
 
@@ -292,6 +308,29 @@ fn trim_all(heap: &'static Heap) {
                 exit::return_list(heap, list);
             }
         }
+    }
+    recycling.trimming.set(false);
+}
+
+/// Returns half of the batches that were not needed for a whole purge delay, so that what one phase of a program hoarded
+/// doesn't stay through the next. For whenever a batch was set aside.
+pub fn age(heap: &'static Heap) {
+    let recycling = &heap.recycling;
+    let now = os::now_ms();
+    if now.wrapping_sub(recycling.aged.get()) < config::purge_delay_ms() || recycling.trimming.get()
+    {
+        return;
+    }
+    recycling.aged.set(now);
+    recycling.trimming.set(true);
+    for class in SizeClass::all().filter(|&class| applies(class)) {
+        let batches = recycling.of(class);
+        for _ in 0..batches.lowest.get().div_ceil(2) {
+            if let Some(batch) = pop(heap, class) {
+                exit::return_list(heap, batch);
+            }
+        }
+        batches.lowest.set(batches.count.get());
     }
     recycling.trimming.set(false);
 }
