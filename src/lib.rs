@@ -71,6 +71,8 @@ mod os;
 mod page;
 #[cfg(not(native))]
 mod pass_through;
+#[cfg(not(preload))]
+pub mod pool;
 #[cfg_attr(not(native), allow(dead_code))]
 mod size_class;
 mod stats;
