@@ -14,9 +14,13 @@ static GLOBAL: Millpond = Millpond;
 /// Instructions per pair of `alloc` and `dealloc` must stay below this.
 const LIMIT: f64 = 37.0;
 
+/// Instructions per record made and dropped must stay below this.
+const RECORD_LIMIT: f64 = 26.0;
+
 /// The instructions of one run.
 fn instructions(program: &Path, shape: &str, what: &str, size: usize, rounds: usize) -> u64 {
-    let name = format!("callgrind.{shape}.{what}.{size}.{rounds}");
+    let stem = program.file_stem().unwrap().display();
+    let name = format!("callgrind.{stem}.{shape}.{what}.{size}.{rounds}");
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let ran = Command::new("valgrind")
         .arg("--tool=callgrind")
@@ -54,19 +58,19 @@ fn steady(program: &Path, shape: &str, what: &str, size: usize) -> f64 {
     more as f64 / ((many - few) * pairs_each) as f64
 }
 
-#[test]
-fn instructions_of_alloc_and_dealloc() {
+/// Fails when a shape of the program's loop takes `limit` instructions or more for a block of one of the sizes.
+fn check(test: &str, program: &str, sizes: [usize; 2], limit: f64) {
     let there = Command::new("valgrind")
         .arg("--version")
         .stdout(Stdio::null())
         .status();
     if !there.is_ok_and(|status| status.success()) {
-        return skip("instructions_of_alloc_and_dealloc", "there is no valgrind");
+        return skip(test, "there is no valgrind");
     }
-    let program = support::program::build("fastpath", "release");
+    let program = support::program::build(program, "release");
     let mut too_long = Vec::new();
     for shape in ["pair", "batch"] {
-        for size in [16, 64] {
+        for size in sizes {
             let whole = steady(&program, shape, "millpond", size);
             let around = steady(&program, shape, "nothing", size);
             let count = whole - around;
@@ -74,13 +78,25 @@ fn instructions_of_alloc_and_dealloc() {
                 "{shape} of {size} bytes: {count:.2} instructions (with the loop {whole:.2})"
             );
             println!("{line}");
-            if count >= LIMIT {
+            if count >= limit {
                 too_long.push(line);
             }
         }
     }
     assert!(
         too_long.is_empty(),
-        "{LIMIT} instructions or more: {too_long:#?}"
+        "{limit} instructions or more: {too_long:#?}"
     );
+}
+
+#[test]
+fn instructions_of_alloc_and_dealloc() {
+    let test = "instructions_of_alloc_and_dealloc";
+    check(test, "fastpath", [16, 64], LIMIT);
+}
+
+#[test]
+fn instructions_of_a_record() {
+    let test = "instructions_of_a_record";
+    check(test, "records", [64, 256], RECORD_LIMIT);
 }

@@ -117,12 +117,11 @@ impl<T> Pool<T> {
     ///
     /// ```
     /// use millpond::pool::Pool;
-    /// use std::mem::MaybeUninit;
     ///
     /// static BUFFERS: Pool<[u8; 1 << 20]> = Pool::new();
     ///
     /// // SAFETY: all bytes are written, and zero is a value of each.
-    /// let buffer = unsafe { BUFFERS.boxed_with(|place| *place = MaybeUninit::zeroed()) };
+    /// let buffer = unsafe { BUFFERS.boxed_with(|place| place.as_mut_ptr().write_bytes(0, 1)) };
     /// assert_eq!(buffer[1000], 0);
     /// ```
     #[inline]
@@ -202,7 +201,7 @@ impl<T> PoolError<T> {
 // The value needn't be printable, and as a rule nobody wants to see it.
 impl<T> fmt::Debug for PoolError<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("PoolError").finish_non_exhaustive()
+        formatter.debug_tuple("PoolError").finish_non_exhaustive()
     }
 }
 
