@@ -7,13 +7,19 @@
 //! compiler computed before the switch is then another thread's, and compilers do keep it: LLVM regards it as constant
 //! within a function. So no function that can be suspended may contain the thread-local access. Here:
 //!
-//! - The access stands in `alloc::allocate_in_bin`, `free::free_in_bin` and the functions for layouts without a class
-//!   (`allocate_any`, `free_any`). They are not generic, so they are compiled in this crate, and `#[inline(never)]`,
-//!   which LLVM's inliner obeys at link time as well: fat LTO can't merge them into their callers.
-//! - None of them returns the slot's address, or anything that a caller could turn into it, and each writes memory:
-//!   LLVM can't take two calls for one, as it may with a function that does no more than return the address.
-//! - None of them suspends the fiber: they run nothing of the program's. A value's destructor runs before the call that
-//!   frees the memory, not in it.
+//! - The access stands in `imp::allocate` and `imp::free` (or, for layouts without a class, in what those call). Both are
+//!   `#[inline(never)]`, which LLVM's inliner obeys within a crate, across crates and at link time: not even fat LTO
+//!   merges them into their callers.
+//! - Neither returns the slot's address, or anything that a caller could turn into it, and both write memory: LLVM
+//!   can't take two calls for one, as it may with a function that does no more than return the address.
+//! - Neither suspends the fiber: they run nothing of the program's. A value's destructor runs before the call that frees
+//!   the memory, not in it.
+//!
+//! `tests/migration.rs` moves a fiber between its calls, in a program built with fat LTO.
+//!
+//! They are generic for two reasons. The class is a constant in them; and they are compiled in the crate that uses the
+//! type, a program as a rule, where the thread-local access is two instructions. In a library it is a call that the linker
+//! turns into two, but the registers saved around it stay: 12 instructions more for a record made and dropped.
 
 use std::alloc::Layout;
 use std::marker::PhantomData;
@@ -77,7 +83,8 @@ mod imp {
             };
     }
 
-    #[inline(always)]
+    /// Memory for a type whose size isn't 0; null when there is none left.
+    #[inline(never)]
     pub fn allocate<T>() -> *mut u8 {
         match Record::<T>::BIN {
             Some(bin) => alloc::allocate_in_bin(bin),
@@ -87,7 +94,7 @@ mod imp {
 
     /// # Safety
     /// As for [`Record::free`], of a type whose size isn't 0.
-    #[inline(always)]
+    #[inline(never)]
     pub unsafe fn free<T>(place: NonNull<u8>) {
         match Record::<T>::BIN {
             // SAFETY: passed on: the bin follows from the size and the alignment.

@@ -40,10 +40,9 @@ fn allocate(heap: &'static Heap, offset: BinOffset) -> *mut u8 {
     block.as_ptr().cast()
 }
 
-/// A block from the bin of a class that the caller knows; null when the system has no memory left. Never inlined: its
-/// callers may be on a fiber that moves between threads (`pool/memory.rs` has the argument).
+/// A block from the bin of a class that the caller knows; null when the system has no memory left.
 #[cfg(not(preload))]
-#[inline(never)]
+#[inline(always)]
 pub fn allocate_in_bin(offset: BinOffset) -> *mut u8 {
     allocate(slot::heap(), offset)
 }
