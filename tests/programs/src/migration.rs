@@ -47,7 +47,10 @@ fn suspend() {
     };
 }
 
-extern "C" fn body() {
+/// Of this name in the binary, where `tests/migration.rs` reads its instructions.
+// SAFETY: nothing else in the program has the name.
+#[unsafe(no_mangle)]
+extern "C" fn millpond_test_fiber() {
     for at in 0..SWITCHES {
         let record = RECORDS.boxed([at; 20]);
         let address = PoolBox::as_ptr(&record).addr().get();
@@ -71,7 +74,7 @@ fn start() {
         (*context).uc_stack.ss_sp = FIBER.stack.get().cast();
         (*context).uc_stack.ss_size = STACK;
         (*context).uc_link = ptr::null_mut();
-        libc::makecontext(context, body, 0);
+        libc::makecontext(context, millpond_test_fiber, 0);
     }
 }
 
