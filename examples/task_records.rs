@@ -1,9 +1,9 @@
 //! Task records for a runtime of one's own: a queue of tasks of any type between two threads.
 //!
 //! A task is a record: a header with its queue link and the functions that know its type, then the closure. The queue
-//! takes pointers to headers, since a `PoolBox<dyn FnOnce()>` can't be made on stable Rust. The spawner makes the records;
-//! the worker runs and frees them, and the spawner gets their memory back with its next refill: the pages don't grow in
-//! number, however many tasks go by.
+//! takes pointers to headers, since a `PoolBox<dyn FnOnce()>` can't be made on stable Rust. The spawner makes the
+//! records; the worker runs and frees them, and the spawner gets their memory back with its next refill: the pages
+//! don't grow in number, however many tasks go by.
 //!
 //! `cargo run --release --example task_records`
 

@@ -16,10 +16,10 @@ use std::ptr::{self, NonNull};
 /// Owns a record made by a [`Pool`]: a `Box` in all but where its memory comes from. Dropping it drops the value and
 /// frees the record, on any thread; when the value's destructor panics, the record is freed all the same.
 ///
-/// It is one pointer, never null, so `Option<PoolBox<T>>` is no larger. Its functions take `this`, not `self`, lest they
-/// hide the value's methods. Unlike `Box`, moving it asserts nothing about other pointers to the record: a runtime may
-/// keep one from [`PoolBox::as_ptr`] while the box moves, as long as it keeps to the rules of `&mut` when the box is
-/// dereferenced.
+/// It is one pointer, never null, so `Option<PoolBox<T>>` is no larger. Its functions take `this`, not `self`, lest
+/// they hide the value's methods. Unlike `Box`, moving it asserts nothing about other pointers to the record: a runtime
+/// may keep one from [`PoolBox::as_ptr`] while the box moves, as long as it keeps to the rules of `&mut` when the box
+/// is dereferenced.
 pub struct PoolBox<T> {
     record: NonNull<T>,
     /// It owns a `T`.
@@ -37,8 +37,8 @@ impl<T: UnwindSafe> UnwindSafe for PoolBox<T> {}
 
 impl<T> PoolBox<T> {
     /// Gives up the box for a pointer to its value, which [`PoolBox::from_raw`] takes back. Until then nothing is
-    /// dropped or freed. The pointer is a multiple of [`Pool::ALIGN`], so its low bits can carry a tag (not that of a value
-    /// of size 0).
+    /// dropped or freed. The pointer is a multiple of [`Pool::ALIGN`], so its low bits can carry a tag (not that of a
+    /// value of size 0).
     ///
     /// ```
     /// # use millpond::pool::{Pool, PoolBox};

@@ -7,20 +7,20 @@
 //! compiler computed before the switch is then another thread's, and compilers do keep it: LLVM regards it as constant
 //! within a function. So no function that can be suspended may contain the thread-local access. Here:
 //!
-//! - The access stands in `imp::allocate` and `imp::free` (or, for layouts without a class, in what those call). Both are
-//!   `#[inline(never)]`, which LLVM's inliner obeys within a crate, across crates and at link time: not even fat LTO
-//!   merges them into their callers.
+//! - The access stands in `imp::allocate` and `imp::free` (or, for layouts without a class, in what those call). Both
+//!   are `#[inline(never)]`, which LLVM's inliner obeys within a crate, across crates and at link time: not even fat
+//!   LTO merges them into their callers.
 //! - Neither returns the slot's address, or anything that a caller could turn into it, and both write memory: LLVM
 //!   can't take two calls for one, as it may with a function that does no more than return the address.
-//! - Neither suspends the fiber: they run nothing of the program's. A value's destructor runs before the call that frees
-//!   the memory, not in it.
+//! - Neither suspends the fiber: they run nothing of the program's. A value's destructor runs before the call that
+//!   frees the memory, not in it.
 //!
 //! `tests/migration.rs` moves a fiber between its calls, in a program built with fat LTO, and reads the fiber's
 //! instructions: no thread-local access is left among them.
 //!
 //! They are generic for two reasons. The class is a constant in them; and they are compiled in the crate that uses the
-//! type, a program as a rule, where the thread-local access is two instructions. In a library it is a call that the linker
-//! turns into two, but the registers saved around it stay: 17 instructions more for a record made and dropped.
+//! type, a program as a rule, where the thread-local access is two instructions. In a library it is a call that the
+//! linker turns into two, but the registers saved around it stay: 17 instructions more for a record made and dropped.
 
 use std::alloc::Layout;
 use std::marker::PhantomData;

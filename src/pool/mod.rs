@@ -24,8 +24,8 @@
 //! blocks of all pools with all others) and has no destructor: a `Pool` may be dropped before its records are.
 //!
 //! Two records never share a cache line of 64 bytes, nor does a record share one with anything else of Millpond's: its
-//! size is rounded up to [`Pool::SIZE`], its address is a multiple of [`Pool::ALIGN`]. A record of more than 128 KiB has
-//! pages or a mapping of its own, which costs up to a system call each time.
+//! size is rounded up to [`Pool::SIZE`], its address is a multiple of [`Pool::ALIGN`]. A record of more than 128 KiB
+//! has slices of its own, one of more than 32 MiB a mapping: they cost a claim each time, and may cost system calls.
 //!
 //! # Fibers that move between threads
 //!
@@ -68,8 +68,9 @@ use std::pin::Pin;
 pub struct Pool<T>(PhantomData<fn() -> T>);
 
 impl<T> Pool<T> {
-    /// The bytes of a record: the size of `T` rounded up to a multiple of [`Pool::ALIGN`], 0 for a `T` of size 0. What it
-    /// takes in memory is the size class: the same up to 512 bytes, at most 12.5% more above.
+    /// The bytes of a record: the size of `T` rounded up to a multiple of [`Pool::ALIGN`], 0 for a `T` of size 0. What
+    /// it takes in memory is the size class: the same up to 1 KiB, at most 12.5% more above, and whole slices of 64 KiB
+    /// beyond 128 KiB.
     pub const SIZE: usize = Record::<T>::LAYOUT.size();
 
     /// The alignment of a record in bytes: that of `T`, and at least 64. (A `T` of size 0 has no memory, and an address
@@ -109,8 +110,9 @@ impl<T> Pool<T> {
         PoolBox::into_pin(self.boxed(value))
     }
 
-    /// A record whose value `init` writes in place: for large records, which [`Pool::boxed`] copies. When `init` panics,
-    /// the memory is freed and nothing dropped. Exhausted memory as in [`Pool::boxed`]; `init` isn't called then.
+    /// A record whose value `init` writes in place: for large records, which [`Pool::boxed`] copies. When `init`
+    /// panics, the memory is freed and nothing dropped. Exhausted memory as in [`Pool::boxed`]; `init` isn't called
+    /// then.
     ///
     /// # Safety
     /// When `init` returns, it has initialised the whole value.
@@ -132,8 +134,8 @@ impl<T> Pool<T> {
         unsafe { record.assume_init() }
     }
 
-    /// A record that holds nothing yet; [`PoolBox::write`] and [`PoolBox::assume_init`] make it one that does. Exhausted
-    /// memory as in [`Pool::boxed`].
+    /// A record that holds nothing yet; [`PoolBox::write`] and [`PoolBox::assume_init`] make it one that does.
+    /// Exhausted memory as in [`Pool::boxed`].
     #[inline]
     pub fn boxed_uninit(&self) -> PoolBox<MaybeUninit<T>> {
         match self.try_boxed_uninit() {
