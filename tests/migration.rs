@@ -1,6 +1,8 @@
 //! Records on a fiber that moves between threads, in a program that is optimised as a whole: no thread-local address
 //! lives across a switch.
 
+#![cfg(target_env = "gnu")]
+
 mod support;
 
 use std::process::Command;
