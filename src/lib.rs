@@ -31,6 +31,8 @@
 //! Blocks over 128 KiB have slices of their own, those over 32 MiB mappings of their own (`large.rs`,
 //! `arena/mappings.rs`).
 //!
+//! A program's own records can come from the same heaps without a global allocator: [`pool`].
+//!
 //! # What stays resident
 //!
 //! The reserve of free memory is 5% of the recent peak, at least 8 and at most 32 MiB, above 8 no more than is in use;
@@ -71,6 +73,8 @@ mod os;
 mod page;
 #[cfg(not(native))]
 mod pass_through;
+#[cfg(not(preload))]
+pub mod pool;
 #[cfg_attr(not(native), allow(dead_code))]
 mod size_class;
 mod stats;

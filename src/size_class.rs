@@ -103,12 +103,13 @@ impl SizeClass {
     /// The class for a request, the same for `alloc`, `dealloc` and the unsized entry points; `None` when the
     /// request needs a page of its own.
     #[inline]
-    pub fn of(size: usize, align: usize) -> Option<Self> {
+    pub const fn of(size: usize, align: usize) -> Option<Self> {
         if align > MAX_BINNED_ALIGN {
             return None;
         }
         // A block of size 0 has an address of its own, and so a byte.
-        match align_up(size.max(1), align) {
+        let size = if size == 0 { 1 } else { size };
+        match align_up(size, align) {
             Some(need) if need <= MAX_BINNED => Some(Self(compute(need))),
             _ => None,
         }

@@ -4,8 +4,9 @@
 mod support;
 
 use millpond::Millpond;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use support::program::{build, build_fat};
 use support::skip;
 
 #[global_allocator]
@@ -14,9 +15,13 @@ static GLOBAL: Millpond = Millpond;
 /// Instructions per pair of `alloc` and `dealloc` must stay below this.
 const LIMIT: f64 = 37.0;
 
+/// Instructions per record made and dropped must stay below this.
+const RECORD_LIMIT: f64 = 26.0;
+
 /// The instructions of one run.
 fn instructions(program: &Path, shape: &str, what: &str, size: usize, rounds: usize) -> u64 {
-    let name = format!("callgrind.{shape}.{what}.{size}.{rounds}");
+    let stem = program.to_string_lossy().replace('/', "_");
+    let name = format!("callgrind.{stem}.{shape}.{what}.{size}.{rounds}");
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let ran = Command::new("valgrind")
         .arg("--tool=callgrind")
@@ -54,33 +59,53 @@ fn steady(program: &Path, shape: &str, what: &str, size: usize) -> f64 {
     more as f64 / ((many - few) * pairs_each) as f64
 }
 
-#[test]
-fn instructions_of_alloc_and_dealloc() {
+/// Fails when a shape of the program's loop takes `limit` instructions or more for a block of the size.
+fn check(test: &str, program: fn() -> PathBuf, loops: &[(&str, usize)], limit: f64) {
     let there = Command::new("valgrind")
         .arg("--version")
         .stdout(Stdio::null())
         .status();
     if !there.is_ok_and(|status| status.success()) {
-        return skip("instructions_of_alloc_and_dealloc", "there is no valgrind");
+        return skip(test, "there is no valgrind");
     }
-    let program = support::program::build("fastpath", "release");
+    let program = program();
     let mut too_long = Vec::new();
-    for shape in ["pair", "batch"] {
-        for size in [16, 64] {
-            let whole = steady(&program, shape, "millpond", size);
-            let around = steady(&program, shape, "nothing", size);
-            let count = whole - around;
-            let line = format!(
-                "{shape} of {size} bytes: {count:.2} instructions (with the loop {whole:.2})"
-            );
-            println!("{line}");
-            if count >= LIMIT {
-                too_long.push(line);
-            }
+    for &(shape, size) in loops {
+        let whole = steady(&program, shape, "millpond", size);
+        let around = steady(&program, shape, "nothing", size);
+        let count = whole - around;
+        let line =
+            format!("{shape} of {size} bytes: {count:.2} instructions (with the loop {whole:.2})");
+        println!("{line}");
+        if count >= limit {
+            too_long.push(line);
         }
     }
     assert!(
         too_long.is_empty(),
-        "{LIMIT} instructions or more: {too_long:#?}"
+        "{limit} instructions or more: {too_long:#?}"
     );
+}
+
+#[test]
+fn instructions_of_alloc_and_dealloc() {
+    let loops = [("pair", 16), ("pair", 64), ("batch", 16), ("batch", 64)];
+    let program = || build("fastpath", "release");
+    check("instructions_of_alloc_and_dealloc", program, &loops, LIMIT);
+}
+
+/// No batches of 256 bytes: a thousand such records don't fit a page.
+const RECORD_LOOPS: [(&str, usize); 3] = [("pair", 64), ("pair", 256), ("batch", 64)];
+
+#[test]
+fn instructions_of_a_record() {
+    let (test, program) = ("instructions_of_a_record", || build("records", "release"));
+    check(test, program, &RECORD_LOOPS, RECORD_LIMIT);
+}
+
+/// The calls stay calls.
+#[test]
+fn instructions_of_a_record_with_fat_lto() {
+    let test = "instructions_of_a_record_with_fat_lto";
+    check(test, || build_fat("records"), &RECORD_LOOPS, RECORD_LIMIT);
 }

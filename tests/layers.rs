@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["arena"],
     &["large"],
     &["thread_heap"],
-    &["global_alloc", "pass_through"],
+    &["global_alloc", "pass_through", "pool"],
     &["lib"],
 ];
 

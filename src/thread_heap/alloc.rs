@@ -40,6 +40,13 @@ fn allocate(heap: &'static Heap, offset: BinOffset) -> *mut u8 {
     block.as_ptr().cast()
 }
 
+/// A block from the bin of a class that the caller knows; null when the system has no memory left.
+#[cfg(not(preload))]
+#[inline(always)]
+pub fn allocate_in_bin(offset: BinOffset) -> *mut u8 {
+    allocate(slot::heap(), offset)
+}
+
 /// As [`allocate_small`], zeroed.
 #[inline]
 pub fn allocate_small_zeroed(size: usize) -> *mut u8 {

@@ -47,6 +47,17 @@ unsafe fn free(heap: &'static Heap, block: NonNull<u8>, offset: BinOffset) {
     }
 }
 
+/// Frees a block of a class that the caller knows.
+///
+/// # Safety
+/// `block` came from this allocator with a layout of the bin's class, and is given up.
+#[cfg(not(preload))]
+#[inline(always)]
+pub unsafe fn free_in_bin(block: NonNull<u8>, offset: BinOffset) {
+    // SAFETY: passed on.
+    unsafe { free(slot::heap(), block, offset) }
+}
+
 /// Frees a block of any layout: [`free_small`] for what its table doesn't hold.
 ///
 /// # Safety
