@@ -73,6 +73,9 @@ mod page;
 mod pass_through;
 #[cfg_attr(not(native), allow(dead_code))]
 mod size_class;
+#[cfg(all(any(native, loom), not(preload)))]
+#[cfg_attr(loom, allow(dead_code))]
+pub mod stack;
 mod stats;
 #[cfg(any(native, loom))]
 #[cfg_attr(loom, allow(dead_code))]
