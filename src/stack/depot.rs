@@ -4,7 +4,7 @@
 use super::StackError;
 use super::decay::Decay;
 use super::directory;
-use super::free_slots::{Available, WORD_BITS};
+use super::free_slots::{Available, WORD_BITS, lowest};
 use super::guard::{self, GuardKind};
 use super::handle::Packed;
 use super::roster::{Entry, Member, Roster};
@@ -94,6 +94,11 @@ impl Class {
         Self::spans_from(&self.first)
     }
 
+    /// The oldest span, or null.
+    pub fn first_span(&self) -> *mut Span {
+        self.first.load(Ordering::Acquire)
+    }
+
     /// Lists a span as the last.
     fn list(&self, span: &'static Span) {
         self.total.fetch_add(span.slots(), Ordering::Relaxed);
@@ -162,6 +167,33 @@ impl Class {
         // SAFETY: records live for ever.
         if unsafe { hint.as_ref() }.is_none_or(|hint| span.number() < hint.number()) {
             self.look_from(span);
+        }
+    }
+}
+
+impl Class {
+    /// Holds those of certain slots of a word that are free, as if they were taken.
+    pub fn hold(&self, span: &Span, word: usize, slots: u64) -> u64 {
+        let free = slots & span.free.peek(word);
+        let reserved = match free.count_ones() {
+            0 => return 0,
+            count => self.available.reserve(count as usize),
+        };
+        let held = span.free.claim_these(word, lowest(free, reserved));
+        let unused = reserved - held.count_ones() as usize;
+        if unused > 0 {
+            let _ = self.available.add(unused, || usize::MAX);
+        }
+        held
+    }
+
+    /// Ends that. Never the last to be missing: the caller has a stack of the class besides, or the pool's handle.
+    pub fn let_go(&self, span: &'static Span, word: usize, slots: u64) {
+        if slots != 0 {
+            self.set_free(span, word, slots);
+            let _ = self
+                .available
+                .add(slots.count_ones() as usize, || usize::MAX);
         }
     }
 }
@@ -238,7 +270,7 @@ impl Core {
         into: &mut [usize],
     ) -> Result<usize, StackError> {
         let class = self.class(class_index);
-        class.decay.pass(class, false);
+        class.decay.step(class);
         let wanted = into.len();
         let mut count = 0;
         let mut failure = Ok(());
@@ -253,12 +285,7 @@ impl Core {
             }
             if outcome.is_err() {
                 failure = outcome;
-                let without = slots & !guarded;
-                class.set_free(span, word, without);
-                // Never the last: a pool whose stacks are taken has its owner.
-                let _ = class
-                    .available
-                    .add(without.count_ones() as usize, || usize::MAX);
+                class.let_go(span, word, slots & !guarded);
             }
         };
         let reserved = class.available.reserve(wanted);
@@ -289,7 +316,7 @@ impl Core {
     pub fn give(&'static self, class_index: usize, stacks: &[usize]) {
         let class = self.class(class_index);
         // While the caller's stacks are out nobody unmaps the class.
-        class.decay.pass(class, false);
+        class.decay.step(class);
         let mut run: Option<(&'static Span, usize, u64)> = None;
         for (position, &bits) in stacks.iter().enumerate() {
             // SAFETY: the words of stacks.
@@ -342,10 +369,10 @@ impl Core {
     /// # Safety
     /// The class is closed and has no stack out: the caller is alone with it.
     unsafe fn unmap(&'static self, index: usize) {
-        // Gathered one by one, since a record that is released may be used again at once.
-        let mut spans = self.class(index).spans();
-        while let Some(span) = spans.next() {
-            // SAFETY: the caller is alone with the class. The iterator has read the span's link already.
+        // The iterator has read a span's link before it gives the span out: a record that is released may be used again
+        // at once.
+        for span in self.class(index).spans() {
+            // SAFETY: the caller is alone with the class.
             unsafe { span.unmap() };
         }
         // AcqRel: the last one releases the core, after what all others did.

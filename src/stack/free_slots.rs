@@ -54,10 +54,10 @@ impl<const WORDS: usize> FreeSlots<WORDS> {
         }
     }
 
-    /// Takes one certain slot, for a reservation of the caller's; false when it isn't free.
-    pub fn claim_slot(&self, word: usize, bit: u64) -> bool {
+    /// Takes those of certain slots that are free, for as many reservations of the caller's; what it gets may be fewer.
+    pub fn claim_these(&self, word: usize, slots: u64) -> u64 {
         // Orderings as in `claim`.
-        self.words[word].fetch_and(!bit, Ordering::AcqRel) & bit != 0
+        self.words[word].fetch_and(!slots, Ordering::AcqRel) & slots
     }
 
     /// Gives slots that the caller holds back; false when one of them was free already. The caller raises the count
@@ -75,7 +75,7 @@ impl<const WORDS: usize> FreeSlots<WORDS> {
 }
 
 /// The lowest `most` set bits.
-fn lowest(bits: u64, most: usize) -> u64 {
+pub fn lowest(bits: u64, most: usize) -> u64 {
     if bits.count_ones() as usize <= most {
         return bits;
     }
@@ -311,7 +311,7 @@ mod model {
             let two = loom::thread::spawn(move || {
                 // As `decay`: a slot that is free for the moment is held, while the caller's own is out.
                 if b.available.reserve(1) == 1 {
-                    if b.free.claim_slot(first, 1) {
+                    if b.free.claim_these(first, 1) == 1 {
                         b.give(first);
                     } else if b.available.add(1, || SLOTS) {
                         b.unmap();

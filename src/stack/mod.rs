@@ -77,3 +77,13 @@ pub use self::{
     pool::{StackError, StackPool, StackStats},
     size::StackSize,
 };
+
+/// The part of [`collect`](crate::collect) that is the stacks': the global pool's.
+#[cfg(native)]
+pub(crate) fn collect(force: bool) {
+    if force {
+        StackPool::global().trim();
+    } else {
+        StackPool::global().age();
+    }
+}

@@ -137,7 +137,16 @@ impl StackPool {
         }
         if let Some(core) = self.made() {
             for class in core.classes() {
-                class.decay.pass(class, true);
+                class.decay.trim_all(class);
+            }
+        }
+    }
+
+    /// Ends what the purge delay is over for: see [`collect`](crate::collect).
+    pub(super) fn age(&self) {
+        if let Some(core) = self.made() {
+            for class in core.classes() {
+                class.decay.pass(class);
             }
         }
     }
@@ -172,7 +181,6 @@ impl StackPool {
             spans: 0,
             mapped_bytes: 0,
             trims: 0,
-            trimmed_bytes: 0,
             guard,
         };
         let Some(core) = self.made() else {
@@ -184,6 +192,7 @@ impl StackPool {
             stats.live += total.saturating_sub(free + cached);
             stats.cached += cached;
             stats.depot += free;
+            stats.trims += class.decay.trims();
             stats.spans += class.span_count();
             stats.mapped_bytes += total * (StackSize::MIN_BYTES << index);
         }
@@ -229,8 +238,6 @@ pub struct StackStats {
     pub mapped_bytes: usize,
     /// Stacks whose memory was given back to the system, in whole or in part; a stack counts each time.
     pub trims: u64,
-    /// The bytes that were given back, resident or not.
-    pub trimmed_bytes: u64,
     /// How the stacks are guarded.
     pub guard: GuardKind,
 }

@@ -51,8 +51,8 @@ pub struct Span {
     pub dirty: Bits,
     /// Slots whose guard is there: set by whoever takes a slot first.
     guarded: Bits,
-    /// The system pages that each slot kept when it was last trimmed. The slot's holder.
-    pub kept: [AtomicU16; MOST_SLOTS],
+    /// The system pages that each slot had when it was last looked at or trimmed. The slot's holder.
+    pub seen: [AtomicU16; MOST_SLOTS],
     /// The slot's holder.
     tags: [AtomicUsize; MOST_SLOTS],
 }
@@ -130,10 +130,10 @@ impl Span {
                 bits[word].store(0, Ordering::Relaxed);
             }
         }
-        for (kept, tag) in self.kept.iter().zip(&self.tags) {
+        for (seen, tag) in self.seen.iter().zip(&self.tags) {
             // A look first: a new record's pages stay untouched.
-            if kept.load(Ordering::Relaxed) != 0 {
-                kept.store(0, Ordering::Relaxed);
+            if seen.load(Ordering::Relaxed) != 0 {
+                seen.store(0, Ordering::Relaxed);
             }
             if tag.load(Ordering::Relaxed) != 0 {
                 tag.store(0, Ordering::Relaxed);
@@ -210,6 +210,12 @@ impl Span {
         &self.next
     }
 
+    /// The class's next span, or null.
+    pub fn next_span(&self) -> *mut Span {
+        // Acquire pairs with the Release of `Class::list`.
+        self.next.load(Ordering::Acquire)
+    }
+
     /// The number of the slot at `base`, an address of the span's.
     pub fn index_of(&self, base: usize) -> usize {
         (base.wrapping_sub(self.base()) >> (SLICE_SHIFT as usize + self.class())) % MOST_SLOTS
@@ -243,6 +249,12 @@ impl Span {
     pub fn is_guarded(&self, index: usize) -> bool {
         // Relaxed: whoever holds the slot knows; others take it as a hint.
         self.guarded[index / WORD_BITS].load(Ordering::Relaxed) >> (index % WORD_BITS) & 1 == 1
+    }
+
+    /// The slots of a word that were ever taken.
+    pub fn guarded_slots(&self, word: usize) -> u64 {
+        // Relaxed: as in `is_guarded`.
+        self.guarded[word].load(Ordering::Relaxed)
     }
 
     /// Makes sure that slots of a word, which the caller holds, have their guards, and returns those that have.
