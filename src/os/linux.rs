@@ -46,6 +46,18 @@ impl Reservation {
         self.mapping.len()
     }
 
+    /// Says that the mapping will hold stacks: no huge pages, since a stack touches a few pages of many; and in core
+    /// dumps, since a debugger needs them. Best effort. Padding included, so that it isn't a map entry of its own.
+    pub fn advise_stacks(&self) {
+        let _errno = SavedErrno::new();
+        let start = self.mapping.as_ptr().cast_mut().cast::<c_void>();
+        // SAFETY: advice about the mapping; a refusal changes nothing.
+        unsafe {
+            libc::madvise(start, self.mapping.len(), libc::MADV_NOHUGEPAGE);
+            libc::madvise(start, self.mapping.len(), libc::MADV_DODUMP);
+        }
+    }
+
     /// Gives back what is resident outside the aligned part, where the system locks and populates new mappings. Best
     /// effort.
     pub fn release_padding(&self) {
@@ -303,21 +315,6 @@ pub fn page_bytes() -> usize {
             }
             bytes => bytes,
         }
-    }
-}
-
-/// Says that a range will hold stacks: no huge pages, since a stack touches a few pages of many; and in core dumps,
-/// since a debugger needs them. Best effort.
-///
-/// # Safety
-/// The range lies in a live [`Reservation`], on system page boundaries.
-pub unsafe fn advise_stacks(start: NonNull<u8>, bytes: usize) {
-    let _errno = SavedErrno::new();
-    let start = start.as_ptr().cast::<c_void>();
-    // SAFETY: advice about a range that the caller vouches for; a refusal changes nothing.
-    unsafe {
-        libc::madvise(start, bytes, libc::MADV_NOHUGEPAGE);
-        libc::madvise(start, bytes, libc::MADV_DODUMP);
     }
 }
 

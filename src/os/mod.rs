@@ -8,7 +8,7 @@
 //! - `discard(range)` gives the memory back at once; the range stays accessible and reads as zero afterwards.
 //! - `give_back(range)` does the same or nothing; `resident(range)` counts what is resident at its start.
 //! - `install_guard(range)` makes a range a guard that costs no map entry, where `installs_guards()` says that there
-//!   are such; `advise_stacks(range)` and `resident_depth(range)` are for stacks.
+//!   are such; `advise_stacks()` and `resident_depth(range)` are for stacks.
 //! - `thread_exit` runs a function when a thread ends.
 //! - `now_ms()` is a coarse monotonic clock that costs no system call.
 //!

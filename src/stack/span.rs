@@ -96,10 +96,8 @@ impl Span {
                 }
             }
         };
-        let base = reservation.base();
-        // SAFETY: the range is the new mapping.
-        unsafe { os::advise_stacks(base, bytes) };
-        let start = base.as_ptr().expose_provenance();
+        reservation.advise_stacks();
+        let start = reservation.base().as_ptr().expose_provenance();
         if !directory::cover(start, bytes) {
             SPANS.release(span);
             return Err(StackError::OutOfMemory);
