@@ -77,6 +77,9 @@ mod pass_through;
 pub mod pool;
 #[cfg_attr(not(native), allow(dead_code))]
 mod size_class;
+#[cfg(all(any(native, loom), not(preload)))]
+#[cfg_attr(loom, allow(dead_code))]
+pub mod stack;
 mod stats;
 #[cfg(any(native, loom))]
 #[cfg_attr(loom, allow(dead_code))]
@@ -111,7 +114,8 @@ pub const PASSES_THROUGH: bool = cfg!(not(native));
 
 /// Gives back to the system what is free, as far as the calling thread can reach it: its own heap, heaps without a
 /// thread, and the reserve of free memory, cached mappings included (all of it with `force`, otherwise what has not
-/// been needed for the purge delay). Blocks freed to other live threads are theirs to collect.
+/// been needed for the purge delay). Blocks freed to other live threads are theirs to collect. The same for the free
+/// stacks of the global pool of `stack` and those in the calling thread's cache.
 ///
 /// Cost: proportional to the pages of the heaps looked at. Thread-safe; never waits for another thread.
 pub fn collect(force: bool) {

@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["free_list", "idle_set"],
     &["page"],
     &["arena"],
-    &["large"],
+    &["large", "stack"],
     &["thread_heap"],
     &["global_alloc", "pass_through", "pool"],
     &["lib"],

@@ -72,7 +72,7 @@ mod directory {
 
     /// User addresses have at most 47 bits on x86-64 and 48 on AArch64, unless a program asks for higher ones by
     /// address, which this allocator doesn't.
-    const ADDRESS_BITS: u32 = if cfg!(target_arch = "aarch64") {
+    pub const ADDRESS_BITS: u32 = if cfg!(target_arch = "aarch64") {
         48
     } else {
         47

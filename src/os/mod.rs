@@ -7,6 +7,9 @@
 //!   `commit(range)` makes it accessible again and answers false where the system refuses.
 //! - `discard(range)` gives the memory back at once; the range stays accessible and reads as zero afterwards.
 //! - `give_back(range)` does the same or nothing; `resident(range)` counts what is resident at its start.
+//! - `install_guard(range)` makes a range a guard that costs no map entry, where `installs_guards()` says that there
+//!   are such; `advise_stacks()` and `resident_depth(range)` are for stacks.
+//! - `thread_exit` runs a function when a thread ends.
 //! - `now_ms()` is a coarse monotonic clock that costs no system call.
 //!
 //! None of them allocates through the global allocator, unwinds, or changes `errno` for the program (each restores
@@ -16,6 +19,8 @@
 mod linux;
 #[cfg(target_os = "linux")]
 pub use linux::*;
+
+pub mod thread_exit;
 
 #[cfg(not(target_os = "linux"))]
 compile_error!(

@@ -56,6 +56,8 @@ extern "C" fn run(_: *mut c_void) -> *mut c_void {
         collect::serve_idle();
         idle::age();
         reserve::tick();
+        #[cfg(not(preload))]
+        crate::stack::collect(false);
     }
     RUNNING.store(false, Ordering::Relaxed);
     ptr::null_mut()

@@ -9,6 +9,8 @@ use std::ptr;
 /// See [`crate::collect`].
 pub fn collect(force: bool) {
     slot::add_gathered();
+    #[cfg(not(preload))]
+    crate::stack::collect(force);
     for heap in idle::all() {
         if heap.news().try_lease() {
             tidy(heap, force);

@@ -14,12 +14,13 @@
 
 use super::{Heap, VACANT, exit, idle, refill};
 use crate::free_list::news::Leased;
+use crate::os::thread_exit::ExitHook;
 use crate::size_class::SizeClass;
 use crate::stats::counters::{self, Counter, Counters};
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 /// Where a thread stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,39 +235,12 @@ pub fn allocate_without_heap(class: SizeClass) -> refill::Refill {
     refill::allocate(class.bin(), heap())
 }
 
-/// The key whose destructor runs at thread exit, plus 1; 0 until it is made.
-static EXIT_KEY: AtomicU32 = AtomicU32::new(0);
-
-/// The key, made by whichever thread needs it first.
-fn exit_key() -> Option<libc::pthread_key_t> {
-    // Relaxed: the key is a number, nothing is published through it.
-    let known = EXIT_KEY.load(Ordering::Relaxed);
-    if known != 0 {
-        return Some(known - 1);
-    }
-    let mut key = 0;
-    // SAFETY: the pointer is valid, and the destructor is a function of the right type.
-    if unsafe { libc::pthread_key_create(&mut key, Some(on_thread_exit)) } != 0 {
-        return None;
-    }
-    match EXIT_KEY.compare_exchange(0, key + 1, Ordering::Relaxed, Ordering::Relaxed) {
-        Ok(_) => Some(key),
-        Err(winner) => {
-            // SAFETY: the key was made above and given to nobody.
-            unsafe { libc::pthread_key_delete(key) };
-            Some(winner - 1)
-        }
-    }
-}
+static EXIT: ExitHook = ExitHook::new(on_thread_exit);
 
 fn watch_exit() {
-    if let Some(key) = exit_key() {
-        // Any value but null makes the destructor run.
-        // SAFETY: the key exists for ever.
-        unsafe { libc::pthread_setspecific(key, ptr::from_ref(&EXIT_KEY).cast::<c_void>()) };
-    }
     // Without a key (the process has used up its 1,024) the heap stays with the thread that ended: a leak of one
     // heap per thread, never a wrong answer.
+    EXIT.arm();
 }
 
 unsafe extern "C" fn on_thread_exit(_: *mut c_void) {
