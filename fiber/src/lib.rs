@@ -1,0 +1,62 @@
+//! A fiber runtime on Millpond's task records and stacks.
+//!
+//! ```
+//! use millpond_fiber::Runtime;
+//!
+//! let runtime = Runtime::new()?;
+//! let sum: u64 = runtime.block_on(|| {
+//!     let fibers: Vec<_> = (0..10u64).map(|n| millpond_fiber::spawn(move || n * n)).collect();
+//!     fibers.into_iter().map(|fiber| fiber.join().unwrap()).sum()
+//! });
+//! assert_eq!(sum, 285);
+//! # Ok::<(), millpond_fiber::BuildError>(())
+//! ```
+//!
+//! Fibers are stackful: any function may wait, however deep it was called, and needs no `async`. They are cooperative: a
+//! fiber that computes keeps its worker.
+//!
+//! # Which thread a fiber runs on
+//!
+//! A task that hasn't started may be started by any worker. Once started it stays on its worker, so what safe code may
+//! do with thread-locals, [`std::rc::Rc`] and guards that aren't `Send` stays sound: a fiber never goes on on another
+//! thread. The fibers of one worker do share its thread-locals: a value that one leaves there over a wait may be changed
+//! by another, as by a function that was called meanwhile; a `RefCell` that is borrowed over a wait is borrowed for the
+//! others. What belongs to a fiber goes into a [`FiberLocal`].
+//!
+//! [`RuntimeBuilder::migrate_started_fibers`] lifts the restriction and is `unsafe` for it.
+
+mod cancel;
+mod control;
+mod fiber;
+mod global;
+mod idle;
+mod inbox;
+mod join;
+mod local;
+mod ready;
+mod runtime;
+mod stack;
+mod sync;
+mod task;
+mod timer;
+mod wait;
+mod worker;
+
+pub use cancel::CancelToken;
+pub use fiber::{Cancelled, Fiber, current, park, sleep, sleep_until, yield_now};
+pub use join::{JoinError, JoinHandle};
+pub use local::FiberLocal;
+pub use runtime::{BuildError, Builder, Metrics, Runtime, RuntimeBuilder, Shutdown, Victims};
+
+/// Starts a fiber on the calling fiber's runtime, or, on a plain thread, on the process's own ([`Runtime::global`]).
+///
+/// One allocation, of the record; the stack is bound when the fiber first runs. A panic of the closure ends the fiber,
+/// and is what [`JoinHandle::join`] returns.
+pub fn spawn<F, T>(closure: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    // SAFETY: the closure and its result own what they use.
+    unsafe { runtime::spawn_on(runtime::current_shared(), closure, None) }
+}

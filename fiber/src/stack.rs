@@ -1,0 +1,124 @@
+//! A runner: a stack from Millpond's pool and the coroutine on it. It runs one task after the other, for as long as they
+//! run to completion and the worker has fresh ones, without leaving its stack; when a task parks, the runner is the
+//! task's until it ends.
+
+use crate::control::Event;
+use crate::task::Header;
+use crate::worker;
+use corosensei::stack::{Stack, StackPointer};
+use corosensei::{Coroutine, CoroutineResult, Yielder};
+use millpond::stack::{StackError, StackHandle, StackPool, StackSize};
+use std::cell::{Cell, UnsafeCell};
+use std::num::NonZeroUsize;
+use std::ptr::{self, NonNull};
+
+/// Why a coroutine goes back to its worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suspend {
+    /// Its task waits for an event.
+    Park(Event),
+    /// Its task lets others run.
+    Yield,
+    /// It has no task.
+    Vacant,
+}
+
+/// A stack from the pool, as the coroutine wants it.
+struct Pooled(StackHandle);
+
+// SAFETY: a slot of the pool is readable and writable from its limit to its top, has its guard below the limit, and
+// stays so as long as its handle lives. The trait's limit includes the guard.
+unsafe impl Stack for Pooled {
+    fn base(&self) -> StackPointer {
+        StackPointer::from(self.0.top().addr())
+    }
+
+    fn limit(&self) -> StackPointer {
+        StackPointer::from(self.0.slot().addr())
+    }
+}
+
+/// The task to run next; null to end the coroutine.
+type Input = *const Header;
+
+/// A stack with its coroutine.
+pub struct Runner {
+    coroutine: UnsafeCell<Coroutine<Input, Suspend, (), Pooled>>,
+    yielder: Cell<*const Yielder<Input, Suspend>>,
+    size: StackSize,
+    /// The next vacant runner of the worker.
+    pub below: Cell<*mut Runner>,
+    /// The lowest usable address, for the report of an overflow.
+    pub limit: NonZeroUsize,
+}
+
+impl Runner {
+    /// Takes a stack from the pool and puts a coroutine on it.
+    pub fn new(size: StackSize) -> Result<NonNull<Runner>, StackError> {
+        let stack = StackPool::global().take(size)?;
+        let limit = stack.limit().addr();
+        let coroutine = Coroutine::with_stack(Pooled(stack), |yielder, task: Input| {
+            run(yielder, task);
+        });
+        let runner = Box::new(Runner {
+            coroutine: UnsafeCell::new(coroutine),
+            yielder: Cell::new(ptr::null()),
+            size,
+            below: Cell::new(ptr::null_mut()),
+            limit,
+        });
+        Ok(NonNull::from(Box::leak(runner)))
+    }
+
+    /// The size of its stack.
+    pub fn size(&self) -> StackSize {
+        self.size
+    }
+
+    /// Goes on with the coroutine until it suspends.
+    ///
+    /// # Safety
+    /// The caller is the worker that owns the runner, on its own stack. A vacant runner is given a task, or null to end
+    /// it; one whose task is suspended is given null.
+    pub unsafe fn resume(this: NonNull<Self>, task: Input) -> Option<Suspend> {
+        // SAFETY: the owner alone touches the coroutine.
+        match unsafe { &mut *this.as_ref().coroutine.get() }.resume(task) {
+            CoroutineResult::Yield(why) => Some(why),
+            CoroutineResult::Return(()) => None,
+        }
+    }
+
+    /// Leaves the stack that the caller runs on, and comes back when it is resumed.
+    ///
+    /// # Safety
+    /// The caller runs on this runner.
+    pub unsafe fn suspend(&self, why: Suspend) -> Input {
+        // SAFETY: set when the coroutine began; it lies on its stack, which this call runs on.
+        unsafe { (*self.yielder.get()).suspend(why) }
+    }
+
+    /// Ends a vacant runner; its stack goes back to the pool.
+    ///
+    /// # Safety
+    /// The runner is vacant, and the caller has it alone.
+    pub unsafe fn end(this: NonNull<Self>) {
+        // SAFETY: passed on.
+        let left = unsafe { Self::resume(this, ptr::null()) };
+        debug_assert_eq!(left, None);
+        // SAFETY: `new` leaked a box.
+        drop(unsafe { Box::from_raw(this.as_ptr()) });
+    }
+}
+
+/// What a runner's coroutine does all its life.
+fn run(yielder: &Yielder<Input, Suspend>, first: Input) {
+    worker::current_runner().yielder.set(yielder);
+    let mut task = first;
+    while let Some(next) = NonNull::new(task.cast_mut()) {
+        worker::execute(next);
+        task = match worker::next_fresh() {
+            Some(fresh) => fresh.as_ptr(),
+            None => yielder.suspend(Suspend::Vacant),
+        };
+    }
+}

@@ -1,0 +1,755 @@
+//! A worker: a thread that runs fibers. The loop on the thread's own stack ([`Worker::work`]) resumes started fibers and
+//! gives fresh tasks to runners; a runner fetches further fresh tasks itself ([`next_fresh`]).
+//!
+//! No reference to a worker, and nothing that lies in thread-local storage, is kept over a switch: [`current`] is asked
+//! again each time, and is never inlined, since a compiler may otherwise keep the address of a thread-local variable over
+//! a switch to another thread.
+
+use crate::cancel::CancelToken;
+use crate::control::Event;
+use crate::inbox::Inbox;
+use crate::ready::Ready;
+use crate::runtime::{Migration, Shared, Victims};
+use crate::stack::{Runner, Suspend};
+use crate::task::Header;
+use crate::timer::{Timer, Timers};
+use crate::wait::Waiter;
+use crossbeam_deque::{Steal, Stealer, Worker as Deque};
+use crossbeam_utils::CachePadded;
+use millpond::stack::StackSize;
+use std::cell::{Cell, RefCell};
+use std::ptr::{self, NonNull};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+/// A record in a deque.
+pub struct Queued(pub NonNull<Header>);
+// SAFETY: a record in a queue is whoever's takes it out; its closure is `Send`, and a started fiber is only put where
+// another worker may take it when the runtime was told that fibers may move.
+unsafe impl Send for Queued {}
+
+/// Every so many picks a worker looks at the global queue, the oldest task and the timers first.
+const FAIRNESS: u32 = 61;
+/// A fiber that was woken by the running one goes next this many times in a row at most.
+const HAND_OFFS: u32 = 16;
+/// Vacant runners that a worker keeps, with their stacks.
+const VACANT_RUNNERS: usize = 64;
+/// Wake-ups that one operation collects before it delivers them.
+const BATCH: usize = 16;
+/// How long a worker sleeps while the only work is lone tasks of workers that get on.
+const DOZE: Duration = Duration::from_micros(50);
+const DOZE_MAX: Duration = Duration::from_millis(1);
+/// A lone task of a worker whose count of picks stands still for so long is stolen; it is left to a worker that gets on.
+const GRACE: Duration = Duration::from_micros(3);
+/// How long a worker searches before it sleeps: at least, and at most, by how its last searches went.
+const SEARCH_MIN: Duration = Duration::from_micros(5);
+const SEARCH_MAX: Duration = Duration::from_micros(80);
+
+/// What others may see of a worker.
+pub struct Remote {
+    /// Its fresh tasks (with migration: all that can run), for thieves.
+    pub stealer: Stealer<Queued>,
+    /// Its own fibers that others woke.
+    pub inbox: CachePadded<Inbox<Header>>,
+    /// Its thread, to unpark.
+    pub thread: OnceLock<Thread>,
+    /// Its fibers' timers.
+    pub timers: CachePadded<Timers>,
+    /// Written by the worker alone.
+    pub counts: CachePadded<Counts>,
+}
+
+/// A worker's counters. Only it writes them, with a load and a store.
+#[derive(Default)]
+pub struct Counts {
+    /// Picks: stands still while one fiber runs.
+    pub picks: AtomicU64,
+    /// Fibers spawned on it.
+    pub spawned: AtomicU64,
+    /// Fibers completed on it.
+    pub completed: AtomicU64,
+    /// Tasks that it stole.
+    pub stolen: AtomicU64,
+    /// Times it slept.
+    pub sleeps: AtomicU64,
+    /// Switches to a suspended or fresh fiber.
+    pub switches: AtomicU64,
+    /// Fibers of its that parked.
+    pub parks: AtomicU64,
+}
+
+/// Adds one to a counter that only the caller writes.
+pub fn count(counter: &AtomicU64) {
+    counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
+
+/// A worker, as its own thread sees it.
+pub struct Worker {
+    pub shared: NonNull<Shared>,
+    pub index: usize,
+    deque: Deque<Queued>,
+    /// Started fibers that can go on.
+    ready: Ready,
+    /// A fiber that the running one woke, to go next.
+    hand_off: Cell<*mut Header>,
+    hand_offs: Cell<u32>,
+    /// A task that a runner fetched and can't run itself.
+    fetched: Cell<*mut Header>,
+    /// The running fiber.
+    pub running: Cell<*const Header>,
+    runner: Cell<*mut Runner>,
+    vacant: Cell<*mut Runner>,
+    vacant_count: Cell<usize>,
+    picks: Cell<u32>,
+    random: Cell<u64>,
+    /// Counts as a searcher, by its own doing or its waker's.
+    searching: Cell<bool>,
+    /// Each other worker's count of picks when it was last seen with a lone task, and when that was.
+    seen: RefCell<Vec<(u64, Instant)>>,
+    search: Cell<Duration>,
+    doze: Cell<Duration>,
+}
+
+thread_local! {
+    static CURRENT: Cell<*const Worker> = const { Cell::new(ptr::null()) };
+}
+
+/// The worker that the calling thread is.
+#[inline(never)]
+pub fn current<'a>() -> Option<&'a Worker> {
+    let worker = CURRENT.with(Cell::get);
+    // Not to be merged with another call: the next one may be made on another thread.
+    // SAFETY: does nothing, but the compiler can't know.
+    unsafe { std::arch::asm!("", options(nostack, preserves_flags)) };
+    // SAFETY: a worker lives as long as its thread runs fibers, and the pointer is cleared before it goes. Callers keep
+    // the reference no longer than to their next switch.
+    unsafe { worker.as_ref() }
+}
+
+/// The calling fiber.
+pub fn current_fiber() -> Option<NonNull<Header>> {
+    NonNull::new(current()?.running.get().cast_mut())
+}
+
+/// The token of the calling fiber.
+pub fn current_token() -> Option<CancelToken> {
+    let fiber = current_fiber()?;
+    // SAFETY: the calling fiber owns its record.
+    unsafe { fiber.as_ref().extra() }?.token.clone()
+}
+
+/// The runner that the caller runs on.
+pub fn current_runner<'a>() -> &'a Runner {
+    let worker = current().expect("runners run on workers");
+    // SAFETY: set while a runner runs.
+    unsafe { &*worker.runner.get() }
+}
+
+/// Leaves the running fiber's stack.
+#[inline(never)]
+fn suspend(why: Suspend) {
+    let runner = current_runner();
+    // SAFETY: the caller runs on it.
+    unsafe { runner.suspend(why) };
+}
+
+/// Waits for an event of the calling fiber, and takes it.
+pub fn park(event: Event) {
+    let fiber = current_fiber().expect("only fibers park");
+    // SAFETY: the calling fiber's record lives.
+    if unsafe { fiber.as_ref() }.control.take(event) {
+        return;
+    }
+    suspend(Suspend::Park(event));
+}
+
+/// Lets other fibers of the worker run; a plain thread yields to the system.
+pub fn yield_now() {
+    match current_fiber() {
+        Some(_) => suspend(Suspend::Yield),
+        None => std::thread::yield_now(),
+    }
+}
+
+/// Brings an event to a fiber.
+///
+/// # Safety
+/// The fiber isn't finished, or the caller holds a reference to its record.
+pub unsafe fn wake(fiber: NonNull<Header>, event: Event) {
+    // SAFETY: passed on.
+    let header = unsafe { fiber.as_ref() };
+    if !header.control.wake(event) {
+        return;
+    }
+    // The fiber is ASSIGNED now: nobody else queues it, and it can't end before.
+    // SAFETY: the runtime lives as long as it has fibers.
+    let shared = unsafe { &*header.shared.get() };
+    match current() {
+        Some(worker) if ptr::eq(worker.shared.as_ptr(), shared) => worker.queue_woken(fiber),
+        _ => shared.queue_from_outside(fiber),
+    }
+}
+
+/// Starts a timer for the calling fiber's waiter.
+pub fn start_timer<'a>(deadline: Instant, waiter: &Waiter) -> Timer<'a> {
+    let worker = current().expect("fibers run on workers");
+    worker.remote().timers.start(deadline, waiter)
+}
+
+/// Runs a fresh task on the caller's stack, to its end.
+pub fn execute(task: NonNull<Header>) {
+    let worker = current().expect("runners run on workers");
+    // SAFETY: a task in no queue is the worker's that took it.
+    let header = unsafe { task.as_ref() };
+    header.control.own_fresh();
+    header.home.set(worker.index as u32);
+    header.runner.set(worker.runner.get());
+    worker.running.set(task.as_ptr());
+    if worker.shared().cancels_queued() {
+        // SAFETY: the worker owns the fiber, and it hasn't run.
+        unsafe { Header::cancel(task) };
+    } else {
+        // SAFETY: as above.
+        unsafe { Header::run(task) };
+    }
+    // SAFETY: as above, and its outcome is stored.
+    unsafe { Header::complete(task) };
+    // It may have moved.
+    let worker = current().expect("runners run on workers");
+    worker.running.set(ptr::null());
+    count(&worker.remote().counts.completed);
+}
+
+/// For a runner whose task has ended: the next one, if that is fresh and wants a stack like the runner's. Another one
+/// is left for the worker's loop.
+pub fn next_fresh() -> Option<NonNull<Header>> {
+    let worker = current().expect("runners run on workers");
+    let next = worker.pick()?;
+    // SAFETY: what was picked is the worker's.
+    let header = unsafe { next.as_ref() };
+    // SAFETY: the worker's runner is running.
+    let size = unsafe { &*worker.runner.get() }.size();
+    if header.runner.get().is_null() && worker.stack_size(header) == size {
+        return Some(next);
+    }
+    worker.fetched.set(next.as_ptr());
+    None
+}
+
+impl Worker {
+    /// A worker that has run nothing yet.
+    pub fn new(shared: NonNull<Shared>, index: usize, deque: Deque<Queued>, seed: u64) -> Self {
+        // SAFETY: the runtime outlives its workers.
+        let workers = unsafe { shared.as_ref() }.workers.len();
+        Self {
+            shared,
+            index,
+            deque,
+            ready: Ready::new(),
+            hand_off: Cell::new(ptr::null_mut()),
+            hand_offs: Cell::new(0),
+            fetched: Cell::new(ptr::null_mut()),
+            running: Cell::new(ptr::null()),
+            runner: Cell::new(ptr::null_mut()),
+            vacant: Cell::new(ptr::null_mut()),
+            vacant_count: Cell::new(0),
+            picks: Cell::new(0),
+            random: Cell::new(seed | 1),
+            searching: Cell::new(false),
+            seen: RefCell::new(vec![(u64::MAX, Instant::now()); workers]),
+            search: Cell::new(SEARCH_MIN),
+            doze: Cell::new(DOZE),
+        }
+    }
+
+    /// The runtime.
+    pub fn shared(&self) -> &Shared {
+        // SAFETY: it outlives its workers.
+        unsafe { self.shared.as_ref() }
+    }
+
+    /// What others see of this worker.
+    pub fn remote(&self) -> &Remote {
+        &self.shared().workers[self.index]
+    }
+
+    fn stack_size(&self, task: &Header) -> StackSize {
+        // SAFETY: the worker owns the task.
+        match unsafe { task.extra() } {
+            Some(extra) if extra.stack_bytes != 0 => {
+                StackSize::custom(extra.stack_bytes).expect("checked when it was built")
+            }
+            _ => self.shared().config.stack,
+        }
+    }
+
+    /// Runs fibers until the runtime ends.
+    pub fn work(&self) {
+        CURRENT.with(|current| current.set(self));
+        while let Some(task) = self.next() {
+            self.resume(task);
+        }
+        while let Some(runner) = NonNull::new(self.vacant.get()) {
+            // SAFETY: vacant, and this worker's.
+            unsafe {
+                self.vacant.set(runner.as_ref().below.get());
+                self.runner.set(runner.as_ptr());
+                Runner::end(runner);
+            }
+        }
+        CURRENT.with(|current| current.set(ptr::null()));
+    }
+
+    /// The next fiber to run; `None` when the runtime ends.
+    fn next(&self) -> Option<NonNull<Header>> {
+        if let Some(task) = NonNull::new(self.fetched.replace(ptr::null_mut())) {
+            return Some(task);
+        }
+        loop {
+            if let Some(task) = self.pick().or_else(|| self.search()) {
+                self.doze.set(DOZE);
+                self.end_search();
+                return Some(task);
+            }
+            self.end_search();
+            if self.shared().is_over() {
+                return None;
+            }
+            self.sleep();
+        }
+    }
+
+    /// Switches to a fiber, and does what it wants when it comes back.
+    fn resume(&self, task: NonNull<Header>) {
+        // SAFETY: what was picked is the worker's.
+        let header = unsafe { task.as_ref() };
+        count(&self.remote().counts.switches);
+        let started = NonNull::new(header.runner.get());
+        let (runner, input) = match started {
+            Some(runner) => {
+                match header.awaits.take() {
+                    Some(event) => header.control.own_woken(event),
+                    None => header.control.own_yielded(),
+                }
+                header.home.set(self.index as u32);
+                self.running.set(task.as_ptr());
+                (runner, ptr::null())
+            }
+            None => (
+                self.take_runner(self.stack_size(header)),
+                task.as_ptr().cast_const(),
+            ),
+        };
+        let mut input = input;
+        loop {
+            self.runner.set(runner.as_ptr());
+            // SAFETY: the runner is the task's, or vacant and this worker's.
+            let why = unsafe { Runner::resume(runner, input) };
+            input = ptr::null();
+            // Not `task`: a runner may have run others since.
+            let fiber = NonNull::new(self.running.replace(ptr::null()).cast_mut());
+            match why.expect("a runner ends only when it is told to") {
+                Suspend::Vacant => self.keep_runner(runner),
+                Suspend::Yield => {
+                    let fiber = fiber.expect("a fiber yielded");
+                    // SAFETY: it ran here until now.
+                    unsafe { fiber.as_ref() }.control.yield_now();
+                    self.queue_yielded(fiber);
+                }
+                Suspend::Park(event) => {
+                    let fiber = fiber.expect("a fiber parked");
+                    // SAFETY: it ran here until now.
+                    let header = unsafe { fiber.as_ref() };
+                    header.awaits.set(Some(event));
+                    if !header.control.park(event) {
+                        // The event came while it went off its stack.
+                        header.awaits.set(None);
+                        let taken = header.control.take(event);
+                        debug_assert!(taken);
+                        self.running.set(fiber.as_ptr());
+                        continue;
+                    }
+                    count(&self.remote().counts.parks);
+                }
+            }
+            return;
+        }
+    }
+
+    fn take_runner(&self, size: StackSize) -> NonNull<Runner> {
+        let mut place = &self.vacant;
+        // Few sizes are in use at a time, so the first is nearly always the right one.
+        while let Some(runner) = NonNull::new(place.get()) {
+            // SAFETY: vacant runners of this worker.
+            let found = unsafe { &*runner.as_ptr() };
+            if found.size() == size {
+                place.set(found.below.get());
+                self.vacant_count.set(self.vacant_count.get() - 1);
+                return runner;
+            }
+            place = &found.below;
+        }
+        Runner::new(size).unwrap_or_else(|error| self.shared().out_of_stacks(&error))
+    }
+
+    fn keep_runner(&self, runner: NonNull<Runner>) {
+        if self.vacant_count.get() >= VACANT_RUNNERS {
+            self.runner.set(runner.as_ptr());
+            // SAFETY: vacant, and this worker's.
+            unsafe { Runner::end(runner) };
+            return;
+        }
+        // SAFETY: as above.
+        unsafe { runner.as_ref() }
+            .below
+            .set(self.vacant.replace(runner.as_ptr()));
+        self.vacant_count.set(self.vacant_count.get() + 1);
+    }
+
+    /// Puts a new task where this worker and thieves find it.
+    pub fn queue_fresh(&self, task: NonNull<Header>) {
+        // SAFETY: the spawner's until it is queued.
+        unsafe { task.as_ref() }.control.assign();
+        count(&self.remote().counts.spawned);
+        self.deque.push(Queued(task));
+        self.shared().wake_one();
+    }
+
+    fn queue_yielded(&self, fiber: NonNull<Header>) {
+        // Also where fibers may move: the deque's end is what this worker takes from first.
+        self.ready.push(fiber);
+    }
+
+    /// Queues a fiber that the running one woke.
+    fn queue_woken(&self, fiber: NonNull<Header>) {
+        // SAFETY: ASSIGNED by the caller, so it is the caller's until it is queued.
+        let home = unsafe { fiber.as_ref() }.home.get() as usize;
+        if home != self.index && self.shared().config.migration == Migration::Pinned {
+            return self.shared().post(home, fiber, fiber);
+        }
+        if self.hand_off.get().is_null() {
+            self.hand_off.set(fiber.as_ptr());
+        } else if self.shared().config.migration == Migration::Free {
+            self.deque.push(Queued(fiber));
+            self.shared().wake_one();
+        } else {
+            self.ready.push(fiber);
+        }
+    }
+
+    /// Takes what others left for this worker.
+    fn empty_inbox(&self) {
+        let inbox = &self.remote().inbox;
+        if !inbox.is_empty() {
+            // Turned round: a list of what came first at its front.
+            let mut list: *mut Header = ptr::null_mut();
+            inbox.take(|fiber| {
+                // SAFETY: taken, so this worker's.
+                unsafe { fiber.as_ref() }
+                    .next
+                    .store(list, Ordering::Relaxed);
+                list = fiber.as_ptr();
+            });
+            while let Some(fiber) = NonNull::new(list) {
+                // SAFETY: as above.
+                list = unsafe { fiber.as_ref() }.next.load(Ordering::Relaxed);
+                self.ready.push(fiber);
+            }
+        }
+    }
+
+    /// The next fiber from this worker's own queues and the global one.
+    fn pick(&self) -> Option<NonNull<Header>> {
+        let picks = self.picks.get().wrapping_add(1);
+        self.picks.set(picks);
+        count(&self.remote().counts.picks);
+        if picks.is_multiple_of(8) {
+            self.remote().timers.fire();
+        }
+        if picks.is_multiple_of(FAIRNESS)
+            && let Some(task) = self.pick_fairly()
+        {
+            return Some(task);
+        }
+        if let Some(fiber) = NonNull::new(self.hand_off.replace(ptr::null_mut())) {
+            if self.hand_offs.get() < HAND_OFFS {
+                self.hand_offs.set(self.hand_offs.get() + 1);
+                return Some(fiber);
+            }
+            self.ready.push(fiber);
+        }
+        self.hand_offs.set(0);
+        self.empty_inbox();
+        // Started fibers first, but a fresh one every eighth time, so that neither starves.
+        if !picks.is_multiple_of(8)
+            && let Some(fiber) = self.ready.pop()
+        {
+            return Some(fiber);
+        }
+        if let Some(Queued(task)) = self.deque.pop() {
+            return Some(task);
+        }
+        if let Some(fiber) = self.ready.pop() {
+            return Some(fiber);
+        }
+        self.shared().global.pop()
+    }
+
+    /// What waits longest: a global task, or the oldest task of the deque.
+    #[cold]
+    fn pick_fairly(&self) -> Option<NonNull<Header>> {
+        if let Some(task) = self.shared().global.pop() {
+            return Some(task);
+        }
+        match self.remote().stealer.steal() {
+            Steal::Success(Queued(task)) => Some(task),
+            _ => None,
+        }
+    }
+
+    /// Looks for work elsewhere, for a while.
+    fn search(&self) -> Option<NonNull<Header>> {
+        let shared = self.shared();
+        if shared.workers.len() == 1 {
+            self.remote().timers.fire();
+            return self.pick();
+        }
+        if !self.searching.replace(true) {
+            shared.idle.start_search();
+        }
+        let found = self.search_until(Instant::now() + self.search.get());
+        // A search that pays is worth more patience the next time.
+        let search = self.search.get();
+        self.search.set(if found.is_some() {
+            (search * 2).min(SEARCH_MAX)
+        } else {
+            (search / 2).max(SEARCH_MIN)
+        });
+        found
+    }
+
+    /// Ends a search. The last of the searchers wakes another worker: there may be more work.
+    fn end_search(&self) {
+        if self.searching.replace(false) && self.shared().idle.end_search() {
+            self.shared().wake_one();
+        }
+    }
+
+    fn search_until(&self, end: Instant) -> Option<NonNull<Header>> {
+        let mut pause = 1;
+        loop {
+            self.remote().timers.fire();
+            if let Some(task) = self.pick() {
+                return Some(task);
+            }
+            if let Some(task) = self.steal() {
+                return Some(task);
+            }
+            if Instant::now() >= end || self.shared().is_over() {
+                return None;
+            }
+            for _ in 0..pause {
+                std::hint::spin_loop();
+            }
+            pause = (pause * 2).min(64);
+        }
+    }
+
+    fn next_random(&self) -> u64 {
+        // Xorshift, Marsaglia 2003.
+        let mut x = self.random.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.random.set(x);
+        x
+    }
+
+    /// Takes a fresh task from another worker.
+    fn steal(&self) -> Option<NonNull<Header>> {
+        let shared = self.shared();
+        let workers = shared.workers.len();
+        let start = match shared.config.victims {
+            Victims::Random => self.next_random() as usize % workers,
+            Victims::Neighbours => self.index + 1,
+            Victims::None => return None,
+        };
+        (start..start + workers)
+            .map(|index| index % workers)
+            .filter(|&index| index != self.index)
+            .find_map(|index| self.steal_from(index))
+    }
+
+    fn steal_from(&self, index: usize) -> Option<NonNull<Header>> {
+        let victim = &self.shared().workers[index];
+        let waiting = victim.stealer.len();
+        if waiting == 0 || waiting == 1 && !self.stands_still(index) {
+            return None;
+        }
+        loop {
+            match victim
+                .stealer
+                .steal_batch_with_limit_and_pop(&self.deque, waiting.div_ceil(2).min(32))
+            {
+                Steal::Success(Queued(task)) => {
+                    count(&self.remote().counts.stolen);
+                    return Some(task);
+                }
+                Steal::Empty => return None,
+                Steal::Retry => std::hint::spin_loop(),
+            }
+        }
+    }
+
+    /// Whether the worker has been running one fiber for longer than a lone task should have to wait.
+    fn stands_still(&self, index: usize) -> bool {
+        let picks = self.shared().workers[index]
+            .counts
+            .picks
+            .load(Ordering::Relaxed);
+        let now = Instant::now();
+        let (seen, since) = &mut self.seen.borrow_mut()[index];
+        if *seen != picks {
+            *seen = picks;
+            *since = now;
+            return false;
+        }
+        now - *since >= GRACE
+    }
+
+    /// Sleeps until somebody has work, or a timer is due.
+    fn sleep(&self) {
+        let shared = self.shared();
+        shared.idle.announce(self.index);
+        let mut limit = match shared.work_for(self.index) {
+            Work::Some => {
+                shared.idle.withdraw(self.index);
+                self.searching.set(shared.idle.take_grant(self.index));
+                return;
+            }
+            // Left to workers that get on; but they may stop to.
+            Work::Lone => {
+                let doze = self.doze.get();
+                self.doze.set((doze * 2).min(DOZE_MAX));
+                Some(doze)
+            }
+            Work::None => None,
+        };
+        count(&self.remote().counts.sleeps);
+        if let Some(left) = self.remote().timers.time_left() {
+            limit = Some(limit.map_or(left, |limit| limit.min(left)));
+        }
+        let end = limit.map(|limit| Instant::now() + limit);
+        while shared.idle.is_asleep(self.index) {
+            let Some(end) = end else {
+                std::thread::park();
+                continue;
+            };
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                shared.idle.withdraw(self.index);
+                break;
+            }
+            std::thread::park_timeout(left);
+        }
+        self.searching.set(shared.idle.take_grant(self.index));
+    }
+}
+
+/// What there is to do for a worker that found nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// Nothing.
+    None,
+    /// Single fresh tasks of workers that will get to them.
+    Lone,
+    /// Something.
+    Some,
+}
+
+/// Fibers that one operation wakes, delivered together: one push for up to [`BATCH`] fibers of a worker. Nothing that can
+/// suspend runs between the wakes and the delivery, which dropping the batch does at the latest.
+pub struct WakeBatch {
+    fibers: [Option<NonNull<Header>>; BATCH],
+    count: usize,
+}
+
+impl WakeBatch {
+    /// Empty.
+    pub fn new() -> Self {
+        Self {
+            fibers: [None; BATCH],
+            count: 0,
+        }
+    }
+
+    /// Adds a fiber that the caller has just made ASSIGNED.
+    fn add(&mut self, fiber: NonNull<Header>) {
+        self.fibers[self.count] = Some(fiber);
+        self.count += 1;
+        if self.count == BATCH {
+            self.deliver();
+        }
+    }
+
+    /// Delivers what was collected.
+    pub fn deliver(&mut self) {
+        let fibers = &mut self.fibers[..std::mem::take(&mut self.count)];
+        for first in 0..fibers.len() {
+            let Some(fiber) = fibers[first].take() else {
+                continue;
+            };
+            // SAFETY: all in the batch are the caller's to queue, and their runtimes live as long as they do.
+            let header = unsafe { fiber.as_ref() };
+            // SAFETY: as above.
+            let shared = unsafe { &*header.shared.get() };
+            let worker = current().filter(|worker| ptr::eq(worker.shared.as_ptr(), shared));
+            let home = header.home.get();
+            if shared.config.migration == Migration::Free
+                || worker.is_some_and(|worker| worker.index == home as usize)
+            {
+                match worker {
+                    Some(worker) => worker.queue_woken(fiber),
+                    None => shared.queue_from_outside(fiber),
+                }
+                continue;
+            }
+            // A chain of all that go to the same worker, youngest first: an inbox is turned round when it is taken.
+            let mut top = fiber;
+            for other in &mut fibers[first + 1..] {
+                let same = other.is_some_and(|other| {
+                    // SAFETY: as above.
+                    let other = unsafe { other.as_ref() };
+                    ptr::eq(other.shared.get(), shared) && other.home.get() == home
+                });
+                if same && let Some(other) = other.take() {
+                    // SAFETY: as above.
+                    unsafe { other.as_ref() }
+                        .next
+                        .store(top.as_ptr(), Ordering::Relaxed);
+                    top = other;
+                }
+            }
+            shared.post(home as usize, top, fiber);
+        }
+    }
+}
+
+impl Drop for WakeBatch {
+    fn drop(&mut self) {
+        self.deliver();
+    }
+}
+
+/// As [`wake`], delivered with the batch.
+///
+/// # Safety
+/// As for [`wake`].
+pub unsafe fn wake_in(batch: &mut WakeBatch, fiber: NonNull<Header>, event: Event) {
+    // SAFETY: passed on.
+    if unsafe { fiber.as_ref() }.control.wake(event) {
+        batch.add(fiber);
+    }
+}
