@@ -139,6 +139,7 @@ impl<T> JoinHandle<T> {
             return true;
         }
         waiter.set_spins(0);
+        waiter.set_label(&"the end of a fiber");
         if !header.register(&waiter) {
             return true;
         }

@@ -33,7 +33,9 @@ mod idle;
 mod inbox;
 mod join;
 mod local;
+mod overflow;
 mod ready;
+mod report;
 mod runtime;
 mod stack;
 mod sync;
@@ -46,6 +48,7 @@ pub use cancel::CancelToken;
 pub use fiber::{Cancelled, Fiber, current, park, sleep, sleep_until, yield_now};
 pub use join::{JoinError, JoinHandle};
 pub use local::FiberLocal;
+pub use report::report;
 pub use runtime::{BuildError, Builder, Metrics, Runtime, RuntimeBuilder, Shutdown, Victims};
 
 /// Starts a fiber on the calling fiber's runtime, or, on a plain thread, on the process's own ([`Runtime::global`]).

@@ -61,8 +61,6 @@ pub struct Extra {
     pub locals: crate::local::Map,
     /// Cancels the fiber's waits.
     pub token: Option<crate::cancel::CancelToken>,
-    /// Where the fiber waits, for the deadlock report.
-    pub waits_on: Cell<&'static str>,
 }
 
 struct VTable {

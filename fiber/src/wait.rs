@@ -3,6 +3,7 @@
 //! frame is gone no sooner than the one signal has arrived, and nobody touches it after that.
 
 use crate::control::Event;
+use crate::stack::Label;
 use crate::sync::{AtomicUsize, Ordering};
 use crate::task::Header;
 use crate::worker::{self, WakeBatch};
@@ -37,6 +38,8 @@ pub struct Waiter {
     word: atomic::AtomicU32,
     /// A thread tries this many times before it sleeps.
     spins: Cell<u32>,
+    /// What it waits for, for reports.
+    label: Cell<Label>,
 }
 
 /// Spins of a plain thread before it blocks, where nothing better is known.
@@ -50,12 +53,18 @@ impl Waiter {
             fiber: worker::current_fiber(),
             word: atomic::AtomicU32::new(word::EMPTY),
             spins: Cell::new(SPINS),
+            label: Cell::new(&"a wait"),
         }
     }
 
     /// Whether it waits on a fiber.
     pub fn is_fiber(&self) -> bool {
         self.fiber.is_some()
+    }
+
+    /// Says what it waits for, for reports.
+    pub fn set_label(&self, label: Label) {
+        self.label.set(label);
     }
 
     /// Sets how often a thread looks before it blocks.
@@ -145,7 +154,7 @@ impl Waiter {
     /// Blocks until it is signalled; the reason of the claim.
     pub fn wait(&self) -> usize {
         match self.fiber {
-            Some(_) => worker::park(Event::Signal),
+            Some(_) => worker::park(Event::Signal, self.label.get()),
             None => {
                 let signalled = self.block(None);
                 debug_assert!(signalled);
@@ -162,7 +171,7 @@ impl Waiter {
         };
         if self.fiber.is_some() {
             let timer = worker::start_timer(deadline, self);
-            worker::park(Event::Signal);
+            worker::park(Event::Signal, self.label.get());
             timer.stop();
             return self.reason();
         }

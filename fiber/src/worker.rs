@@ -10,7 +10,7 @@ use crate::control::Event;
 use crate::inbox::Inbox;
 use crate::ready::Ready;
 use crate::runtime::{Migration, Shared, Victims};
-use crate::stack::{Runner, Suspend};
+use crate::stack::{Label, Runner, Suspend};
 use crate::task::Header;
 use crate::timer::{Timer, Timers};
 use crate::wait::Waiter;
@@ -110,6 +110,8 @@ pub struct Worker {
     seen: RefCell<Vec<(u64, Instant)>>,
     search: Cell<Duration>,
     doze: Cell<Duration>,
+    /// All that can run, where a seed chooses among them.
+    runnable: RefCell<Vec<NonNull<Header>>>,
 }
 
 thread_local! {
@@ -155,14 +157,16 @@ fn suspend(why: Suspend) {
     unsafe { runner.suspend(why) };
 }
 
-/// Waits for an event of the calling fiber, and takes it.
-pub fn park(event: Event) {
+/// Waits for an event of the calling fiber, and takes it. `what` is for reports.
+pub fn park(event: Event, what: Label) {
     let fiber = current_fiber().expect("only fibers park");
     // SAFETY: the calling fiber's record lives.
     if unsafe { fiber.as_ref() }.control.take(event) {
         return;
     }
+    current_runner().seen.set_waits_on(Some(what));
     suspend(Suspend::Park(event));
+    current_runner().seen.set_waits_on(None);
 }
 
 /// Lets other fibers of the worker run; a plain thread yields to the system.
@@ -207,6 +211,12 @@ pub fn execute(task: NonNull<Header>) {
     header.home.set(worker.index as u32);
     header.runner.set(worker.runner.get());
     worker.running.set(task.as_ptr());
+    // SAFETY: the worker owns the fiber.
+    let name = unsafe { header.extra() }.and_then(|extra| extra.name.clone());
+    let named = name.is_some();
+    if named {
+        current_runner().seen.set_name(name);
+    }
     if worker.shared().cancels_queued() {
         // SAFETY: the worker owns the fiber, and it hasn't run.
         unsafe { Header::cancel(task) };
@@ -220,6 +230,9 @@ pub fn execute(task: NonNull<Header>) {
     let worker = current().expect("runners run on workers");
     worker.running.set(ptr::null());
     count(&worker.remote().counts.completed);
+    if named {
+        current_runner().seen.set_name(None);
+    }
 }
 
 /// For a runner whose task has ended: the next one, if that is fresh and wants a stack like the runner's. Another one
@@ -261,6 +274,7 @@ impl Worker {
             seen: RefCell::new(vec![(u64::MAX, Instant::now()); workers]),
             search: Cell::new(SEARCH_MIN),
             doze: Cell::new(DOZE),
+            runnable: RefCell::default(),
         }
     }
 
@@ -292,12 +306,9 @@ impl Worker {
             self.resume(task);
         }
         while let Some(runner) = NonNull::new(self.vacant.get()) {
-            // SAFETY: vacant, and this worker's.
-            unsafe {
-                self.vacant.set(runner.as_ref().below.get());
-                self.runner.set(runner.as_ptr());
-                Runner::end(runner);
-            }
+            // SAFETY: a vacant runner of this worker.
+            self.vacant.set(unsafe { runner.as_ref() }.below.get());
+            self.end_runner(runner);
         }
         CURRENT.with(|current| current.set(ptr::null()));
     }
@@ -391,14 +402,21 @@ impl Worker {
             }
             place = &found.below;
         }
-        Runner::new(size).unwrap_or_else(|error| self.shared().out_of_stacks(&error))
+        let runner = Runner::new(size).unwrap_or_else(|error| self.shared().out_of_stacks(&error));
+        self.shared().roster.add(runner);
+        runner
+    }
+
+    /// Ends a vacant runner.
+    fn end_runner(&self, runner: NonNull<Runner>) {
+        self.shared().roster.remove(runner);
+        // SAFETY: vacant, and this worker's.
+        unsafe { Runner::end(runner) };
     }
 
     fn keep_runner(&self, runner: NonNull<Runner>) {
         if self.vacant_count.get() >= VACANT_RUNNERS {
-            self.runner.set(runner.as_ptr());
-            // SAFETY: vacant, and this worker's.
-            unsafe { Runner::end(runner) };
+            self.end_runner(runner);
             return;
         }
         // SAFETY: as above.
@@ -414,7 +432,7 @@ impl Worker {
         unsafe { task.as_ref() }.control.assign();
         count(&self.remote().counts.spawned);
         self.deque.push(Queued(task));
-        self.shared().wake_one();
+        self.shared().wake_one(self.deque.len() == 1);
     }
 
     fn queue_yielded(&self, fiber: NonNull<Header>) {
@@ -433,7 +451,7 @@ impl Worker {
             self.hand_off.set(fiber.as_ptr());
         } else if self.shared().config.migration == Migration::Free {
             self.deque.push(Queued(fiber));
-            self.shared().wake_one();
+            self.shared().wake_one(false);
         } else {
             self.ready.push(fiber);
         }
@@ -460,8 +478,29 @@ impl Worker {
         }
     }
 
+    /// Any of those that can run, chosen by the seed.
+    #[cold]
+    fn pick_seeded(&self) -> Option<NonNull<Header>> {
+        let mut runnable = self.runnable.borrow_mut();
+        self.remote().timers.fire();
+        self.empty_inbox();
+        runnable.extend(NonNull::new(self.hand_off.replace(ptr::null_mut())));
+        runnable.extend(std::iter::from_fn(|| self.ready.pop()));
+        runnable.extend(std::iter::from_fn(|| self.deque.pop().map(|task| task.0)));
+        runnable.extend(std::iter::from_fn(|| self.shared().global.pop()));
+        if runnable.is_empty() {
+            return None;
+        }
+        let chosen = self.next_random() as usize % runnable.len();
+        // The others stay in their order, so that a run depends on nothing but the seed.
+        Some(runnable.remove(chosen))
+    }
+
     /// The next fiber from this worker's own queues and the global one.
     fn pick(&self) -> Option<NonNull<Header>> {
+        if self.shared().config.seed.is_some() {
+            return self.pick_seeded();
+        }
         let picks = self.picks.get().wrapping_add(1);
         self.picks.set(picks);
         count(&self.remote().counts.picks);
@@ -533,7 +572,7 @@ impl Worker {
     /// Ends a search. The last of the searchers wakes another worker: there may be more work.
     fn end_search(&self) {
         if self.searching.replace(false) && self.shared().idle.end_search() {
-            self.shared().wake_one();
+            self.shared().wake_one(false);
         }
     }
 
@@ -623,20 +662,30 @@ impl Worker {
     fn sleep(&self) {
         let shared = self.shared();
         shared.idle.announce(self.index);
-        let mut limit = match shared.work_for(self.index) {
+        let mut work = shared.work_for(self.index);
+        if work == Work::Lone {
+            // Left to workers that get on; but they may stop to.
+            shared.idle.withdraw(self.index);
+            shared.idle.announce_doze(self.index);
+            work = shared.work_for(self.index);
+        }
+        let mut limit = match work {
             Work::Some => {
                 shared.idle.withdraw(self.index);
                 self.searching.set(shared.idle.take_grant(self.index));
                 return;
             }
-            // Left to workers that get on; but they may stop to.
-            Work::Lone => {
+            // Whatever it was is gone: nothing to wait for but a wake, yet this is only a doze.
+            Work::Lone | Work::None if shared.idle.is_dozing(self.index) => {
                 let doze = self.doze.get();
                 self.doze.set((doze * 2).min(DOZE_MAX));
                 Some(doze)
             }
-            Work::None => None,
+            Work::Lone | Work::None => None,
         };
+        if work == Work::None && self.shared().config.reports_deadlocks {
+            self.shared().report_deadlock();
+        }
         count(&self.remote().counts.sleeps);
         if let Some(left) = self.remote().timers.time_left() {
             limit = Some(limit.map_or(left, |limit| limit.min(left)));
