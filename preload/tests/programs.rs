@@ -5,7 +5,8 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use support::{folder, preloaded, skip, succeed, there_is};
+use std::sync::OnceLock;
+use support::{fresh_folder, needs, preloaded, skip, succeed, there_is};
 
 /// The statistics that each process printed when it ended.
 fn counters(errors: &str, name: &str) -> Vec<u64> {
@@ -31,8 +32,9 @@ fn most(output: &Output, name: &str) -> u64 {
 }
 
 /// The library that counts calls.
-fn counting() -> PathBuf {
-    support::compile("count.c", "cc", &["-shared", "-fPIC", "-ldl"])
+fn counting() -> &'static Path {
+    static COMPILED: OnceLock<PathBuf> = OnceLock::new();
+    COMPILED.get_or_init(|| support::compile("count.c", "cc", &["-shared", "-fPIC", "-ldl"]))
 }
 
 /// Runs a command plainly and preloaded, from a prepared folder of its own each time, and compares what they print.
@@ -72,22 +74,6 @@ fn same_output(
         handed_out > 0 && calls >= least,
         "{test}: only {calls} calls"
     );
-}
-
-fn fresh_folder(name: &str) -> PathBuf {
-    let folder = folder().join(name);
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).unwrap();
-    folder
-}
-
-/// Skips the test unless all of its programs are there.
-fn needs(test: &str, programs: &[&str]) -> bool {
-    let missing = programs.iter().find(|program| !there_is(program));
-    if let Some(missing) = missing {
-        skip(test, &format!("there is no {missing}"));
-    }
-    missing.is_none()
 }
 
 const MILLION: u64 = 1_000_000;
