@@ -65,7 +65,8 @@ pub struct Mallinfo2 {
     keepcost: size_t,
 }
 
-/// `arena`: committed bytes; `uordblks`: bytes of live blocks; `fordblks`: the difference; `keepcost`: bytes that
+/// `arena`: committed bytes; `uordblks`: bytes of live blocks, as [`Stats::live_bytes`] counts them: exact after
+/// `mp_collect`, before that within a page per thread and class; `fordblks`: the difference; `keepcost`: bytes that
 /// `malloc_trim` would give back at least. The other fields are 0.
 #[unsafe(no_mangle)]
 pub extern "C" fn mallinfo2() -> Mallinfo2 {
