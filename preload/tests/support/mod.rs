@@ -62,7 +62,7 @@ pub fn there_is(program: &str) -> bool {
 
 /// Compiles a program of `tests/c` with the system's compiler.
 pub fn compile(source: &str, compiler: &str, flags: &[&str]) -> PathBuf {
-    let program = folder().join(source.replace('.', "_"));
+    let program = folder().join(format!("{}_{compiler}", source.replace('.', "_")));
     let output = Command::new(compiler)
         .args(["-O1", "-g", "-Wall", "-Wextra", "-pthread", "-o"])
         .arg(&program)
