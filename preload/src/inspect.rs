@@ -101,8 +101,8 @@ pub extern "C" fn malloc_stats() {
     report::print_stats(2);
 }
 
-/// Writes the statistics as XML to a stream: an element `malloc` with one `counter` each. `options` must be 0, otherwise
-/// the result is EINVAL; -1 when the stream takes nothing.
+/// Writes the statistics as XML to a stream: an element `malloc` with one `counter` each. `options` must be 0,
+/// otherwise the result is EINVAL; -1 when the stream takes nothing.
 ///
 /// # Safety
 /// `stream` is a stream that is open for writing.

@@ -1,5 +1,5 @@
-//! Libraries that are loaded and unloaded while the program runs: plugins of a program that runs on Millpond, and Millpond
-//! itself in one that doesn't.
+//! Libraries that are loaded and unloaded while the program runs: plugins of a program that runs on Millpond, and
+//! Millpond itself in one that doesn't.
 
 mod support;
 

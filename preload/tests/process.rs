@@ -1,5 +1,5 @@
-//! What happens to processes and concerns their allocator: they start others, are interrupted by signals, and have limits
-//! from the start.
+//! What happens to processes and concerns their allocator: they start others, are interrupted by signals, and have
+//! limits from the start.
 
 mod support;
 

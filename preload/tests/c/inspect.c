@@ -1,7 +1,7 @@
-/* Asks the allocator about itself as programs written for glibc do, and checks whether the answers are plausible. While
- * it holds so many bytes as the last line of its standard output says, it prints malloc_info's XML before that line, and
- * malloc_stats's text to standard error. `inspect thread`: another thread has allocated, and ended; more is asked that
- * only Millpond promises. */
+/* Asks the allocator about itself as programs written for glibc do, and checks whether the answers are plausible.
+ * While it holds so many bytes as the last line of its standard output says, it prints malloc_info's XML before that
+ * line, and malloc_stats's text to standard error. `inspect thread`: another thread has allocated, and ended; more is
+ * asked that only Millpond promises. */
 #define _GNU_SOURCE
 #include "check.h"
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* Works while timers interrupt it all the time: the handlers set flags, and make the system calls that handlers may make.
- * Blocks keep their contents, errno is the program's, and what blocks is interrupted as it should be. */
+/* Works while timers interrupt it all the time: the handlers set flags, and make the system calls that handlers may
+ * make. Blocks keep their contents, errno is the program's, and what blocks is interrupted as it should be. */
 #define _GNU_SOURCE
 #include "check.h"
 #include "churn.h"

@@ -1,5 +1,5 @@
-/* Loads libmillpond.so into a program that runs on another allocator: `open_library LIBRARY [OTHER...]`, where the others
- * are libraries with thread-locals of the same kind, loaded first until the loader has no room for one more. */
+/* Loads libmillpond.so into a program that runs on another allocator: `open_library LIBRARY [OTHER...]`, where the
+ * others are libraries with thread-locals of the same kind, loaded first until the loader has no room for one more. */
 #define _GNU_SOURCE
 #include "check.h"
 #include <dlfcn.h>

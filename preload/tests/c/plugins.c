@@ -1,5 +1,5 @@
-/* Loads and unloads plugins: `plugins COPY...`, each a copy of the library that plugin.cpp makes, which the loader takes
- * for different ones. */
+/* Loads and unloads plugins: `plugins COPY...`, each a copy of the library that plugin.cpp makes, which the loader
+ * takes for different ones. */
 #define _GNU_SOURCE
 #include "check.h"
 #include "churn.h"
