@@ -97,7 +97,7 @@ impl<T> JoinHandle<T> {
 
     /// Whether the fiber has ended; [`JoinHandle::join`] returns at once then.
     pub fn is_finished(&self) -> bool {
-        self.header().is_done()
+        self.header().completion.is_done()
     }
 
     /// Waits until the fiber ends: a fiber parks, a plain thread looks for a while and then blocks.
@@ -126,7 +126,7 @@ impl<T> JoinHandle<T> {
     }
 
     fn wait(&self) {
-        if !self.header().is_done() {
+        if !self.header().completion.is_done() {
             self.wait_until(None);
         }
     }
@@ -140,13 +140,13 @@ impl<T> JoinHandle<T> {
         }
         waiter.set_spins(0);
         waiter.set_label(&"the end of a fiber");
-        if !header.register(&waiter) {
+        if !header.completion.register(&waiter) {
             return true;
         }
         if waiter.wait_until(deadline) == FIRED {
             return true;
         }
-        if header.unregister() {
+        if header.completion.unregister(&waiter) {
             return false;
         }
         // The fiber has ended at this moment, and its worker found the waiter.
@@ -160,7 +160,7 @@ fn look(header: &Header) -> bool {
     let average = LOOKS.load(Ordering::Relaxed);
     let most = (average * 2).clamp(MIN_LOOKS, MAX_LOOKS);
     for looks in 0..most {
-        if header.is_done() {
+        if header.completion.is_done() {
             note(average, looks);
             return true;
         }

@@ -321,10 +321,10 @@ impl Worker {
         loop {
             if let Some(task) = self.pick().or_else(|| self.search()) {
                 self.doze.set(DOZE);
-                self.end_search();
+                self.end_search(true);
                 return Some(task);
             }
-            self.end_search();
+            self.end_search(false);
             if self.shared().is_over() {
                 return None;
             }
@@ -569,9 +569,9 @@ impl Worker {
         found
     }
 
-    /// Ends a search. The last of the searchers wakes another worker: there may be more work.
-    fn end_search(&self) {
-        if self.searching.replace(false) && self.shared().idle.end_search() {
+    /// Ends a search. The last of the searchers, if it found something, wakes another worker: there may be more.
+    fn end_search(&self, found: bool) {
+        if self.searching.replace(false) && self.shared().idle.end_search() && found {
             self.shared().wake_one(false);
         }
     }
