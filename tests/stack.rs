@@ -30,7 +30,7 @@ fn touch(stack: &StackHandle, bytes: usize) {
 
 /// The resident bytes of the stack's usable part.
 fn resident(stack: &StackHandle) -> usize {
-    let bytes = stack.top().addr().get() - stack.limit().addr().get();
+    let bytes = stack.slot().addr().get() + stack.size() - stack.limit().addr().get();
     let mut pages = vec![0_u8; bytes.div_ceil(4096)];
     // SAFETY: the range is the stack's, and there is a byte for each page.
     let asked = unsafe {
@@ -77,6 +77,8 @@ fn slots_are_aligned_and_usable() {
             assert!(stack.size() >= size.bytes());
             assert!(stack.slot().addr().get().is_multiple_of(stack.size()));
             assert!(stack.top().addr().get().is_multiple_of(64));
+            let end = stack.slot().addr().get() + stack.size();
+            assert!((0..=960).contains(&(end - stack.top().addr().get())));
             let usable = stack.top().addr().get() - stack.limit().addr().get();
             assert!(usable >= stack.size() / 4 * 3);
             // SAFETY: both bytes are the stack's.
@@ -120,7 +122,7 @@ fn look_up_knows_stacks_and_nothing_else() {
     let again = pool.take(StackSize::KIB_256).unwrap();
     assert_eq!((again.slot().addr().get(), again.tag()), (slot, 0));
     // The next slot was never taken, and what isn't a stack is none.
-    assert!(stack_lookup(top).is_none());
+    assert!(stack_lookup(slot + (256 << 10)).is_none());
     assert!(stack_lookup((&raw const pool).addr()).is_none());
     assert!(stack_lookup(0).is_none() && stack_lookup(usize::MAX).is_none());
     drop(again);
@@ -239,6 +241,7 @@ fn alone() {
             coroutine.resume(());
         }
         Some("limit") => until_the_limit(),
+        Some("locked") => locked(),
         Some("another thread drops") => another_thread_drops(),
         Some("hundred thousand") => a_hundred_thousand(),
         Some("address space") => {
@@ -273,6 +276,31 @@ fn a_handler_recognises_an_overflow() {
         let ended = run_scenario("alone", scenario);
         assert_eq!(ended.status.code(), Some(42), "{scenario}: {ended:#?}");
     }
+}
+
+/// Memory that is locked as it is mapped takes no marks and gives nothing back; the stacks are guarded all the same.
+fn locked() {
+    // SAFETY: locks what is mapped from now on.
+    let locks = unsafe { libc::mlockall(libc::MCL_FUTURE) } == 0;
+    let before = resident_bytes();
+    let stacks: Vec<StackHandle> = (0..40)
+        .map(|_| StackPool::global().take(DEFAULT).unwrap())
+        .collect();
+    for stack in &stacks {
+        touch(stack, 60 << 10);
+        assert!(!is_readable(stack.limit().addr().get() - 1));
+    }
+    println!("locked: {locks}, {} bytes more", resident_bytes() - before);
+    assert!(resident_bytes() - before < 20 << 20);
+    drop(stacks);
+    StackPool::global().trim();
+    let again = StackPool::global().take(DEFAULT).unwrap();
+    assert!(!is_readable(again.limit().addr().get() - 1));
+}
+
+#[test]
+fn locked_memory_has_guards_too() {
+    run_scenario("alone", "locked").succeeded();
 }
 
 /// A pool whose guards cost map entries says so when there are no more, and leaves some to the program.

@@ -158,7 +158,7 @@ impl Decay {
             return;
         }
         let limit = packed.limit();
-        let usable = packed.top().addr().get() - limit.addr().get();
+        let usable = packed.end().addr().get() - limit.addr().get();
         // SAFETY: the usable part of a slot, whole system pages of a live span.
         let Some(depth) = (unsafe { os::resident_depth(limit, usable) }) else {
             return;

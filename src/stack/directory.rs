@@ -2,6 +2,7 @@
 //! leads to an array with a pointer for each 64 KiB of those 4 GiB. Arrays and spans' records are never unmapped, so a
 //! look-up may race with anything, in a signal handler too.
 
+use super::handle::top_offset;
 use super::span::Span;
 use crate::arena::meta;
 use crate::arena::registry::{ADDRESS_BITS, Entry};
@@ -86,9 +87,10 @@ impl StackInfo {
         self.bytes
     }
 
-    /// The end of the highest byte.
+    /// Where the stack starts: see [`StackHandle::top`](super::StackHandle::top).
     pub fn top(&self) -> usize {
-        self.base + self.bytes
+        let class = self.bytes.trailing_zeros() - SLICE_SHIFT;
+        self.base + top_offset(self.base, class as usize)
     }
 
     /// The lowest usable address: the guard's end.

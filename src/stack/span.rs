@@ -20,6 +20,8 @@ use std::sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, AtomicU64, AtomicUsize,
 pub const MOST_BYTES: usize = 64 * MIB;
 /// The first span of a class; later ones are as large as all before them together.
 pub const FIRST_BYTES: usize = 4 * MIB;
+/// A span where the system locks and populates new mappings.
+const POPULATED_BYTES: usize = MIB;
 const MOST_SLOTS: usize = MOST_BYTES >> SLICE_SHIFT;
 /// The words of a bitmap.
 pub const WORDS: usize = MOST_SLOTS / WORD_BITS;
@@ -85,6 +87,9 @@ impl Span {
     ) -> Result<&'static Span, StackError> {
         let span = SPANS.claim(new_record).ok_or(StackError::OutOfMemory)?;
         let slot = 1_usize << (SLICE_SHIFT as usize + class);
+        // Where new mappings are populated at once a span is small: all of it is resident for ever.
+        let populated = os::populates_mappings();
+        let bytes = if populated { POPULATED_BYTES } else { bytes };
         let mut bytes = bytes.max(slot);
         let reservation = loop {
             match os::reserve(bytes, slot, c"millpond stacks") {
@@ -97,6 +102,9 @@ impl Span {
             }
         };
         reservation.advise_stacks();
+        if populated {
+            reservation.release_padding();
+        }
         let start = reservation.base().as_ptr().expose_provenance();
         if !directory::cover(start, bytes) {
             SPANS.release(span);
