@@ -31,6 +31,8 @@
 //! Blocks over 128 KiB have slices of their own, those over 32 MiB mappings of their own (`large.rs`,
 //! `arena/mappings.rs`).
 //!
+//! Stacks for fiber runtimes are pooled by `stack` (Linux on x86-64 and AArch64 only; not in the preload library).
+//!
 //! # What stays resident
 //!
 //! The reserve of free memory is 5% of the recent peak, at least 8 and at most 32 MiB, above 8 no more than is in use;

@@ -1,6 +1,6 @@
 //! Pooled stacks.
 
-#![cfg(all(target_os = "linux", not(miri)))]
+#![cfg(native)]
 
 mod support;
 
