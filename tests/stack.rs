@@ -238,6 +238,7 @@ fn alone() {
             coroutine.resume(());
         }
         Some("limit") => until_the_limit(),
+        Some("fork beside threads") => forks_beside_threads(),
         Some("destructors") => destructors_give_back(),
         Some("own pool ends meanwhile") => own_pool_ends_meanwhile(),
         Some("own pool ends") => own_pool_ends(),
@@ -301,6 +302,59 @@ fn locked() {
 #[test]
 fn locked_memory_has_guards_too() {
     run_scenario("alone", "locked").succeeded();
+}
+
+/// The child goes on with the pools, whatever other threads were doing in them.
+fn forks_beside_threads() {
+    static OWN: StackPool = StackPool::new();
+    let stop = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while stop.load(Relaxed) == 0 {
+                    for pool in [StackPool::global(), &OWN] {
+                        let held: Vec<_> = (0..70).map(|_| pool.take(DEFAULT).unwrap()).collect();
+                        held.iter().for_each(|stack| touch(stack, 8192));
+                    }
+                    StackPool::global().trim();
+                }
+            });
+        }
+        for _ in 0..30 {
+            let held = OWN.take(DEFAULT).unwrap();
+            // SAFETY: the child runs the code below only, which takes no lock and doesn't allocate.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                drop(held);
+                for pool in [StackPool::global(), &OWN] {
+                    for _ in 0..3 {
+                        let held: [_; 200] = std::array::from_fn(|_| pool.take(DEFAULT).unwrap());
+                        for stack in &held {
+                            touch(stack, 60 << 10);
+                            if is_readable(stack.limit().addr().get() - 1) {
+                                // SAFETY: ends the process at once.
+                                unsafe { libc::_exit(3) };
+                            }
+                        }
+                        drop(held);
+                        pool.trim();
+                    }
+                }
+                // SAFETY: as above.
+                unsafe { libc::_exit(0) };
+            }
+            let mut status = 0;
+            // SAFETY: the child is ours and waited for once.
+            assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+            assert_eq!(status, 0);
+        }
+        stop.store(1, Relaxed);
+    });
+}
+
+#[test]
+fn a_child_goes_on_with_the_pools() {
+    run_scenario("alone", "fork beside threads").succeeded();
 }
 
 /// A pool whose guards cost map entries says so when there are no more, and leaves some to the program.

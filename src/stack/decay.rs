@@ -22,7 +22,8 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// How many stacks are asked about between two passes: half a microsecond each, a few where memory is discarded.
 const SAMPLES: u32 = 32;
-/// How many stacks one trip to the depot trims: about 2 microseconds each where there is something to discard.
+/// After how many stacks a trip to the depot stops trimming (the word that it is at, it finishes): a few microseconds each
+/// where there is something to discard.
 const TRIMS: usize = 32;
 /// How many words of bitmaps it looks at.
 const LOOKS: usize = 128;

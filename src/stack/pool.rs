@@ -6,7 +6,7 @@ use super::directory;
 use super::guard::{self, GuardKind};
 use super::handle::{Packed, StackHandle};
 use super::local;
-use super::size::{CLASSES, StackSize};
+use super::size::StackSize;
 use crate::arena::registry::Entry;
 use std::fmt;
 use std::ptr;
@@ -242,7 +242,6 @@ pub struct StackStats {
     pub guard: GuardKind,
 }
 
-static_assertions::const_assert!(CLASSES > 0);
 static_assertions::assert_impl_all!(StackHandle: Send, Sync);
 static_assertions::assert_impl_all!(StackPool: Send, Sync);
 static_assertions::assert_not_impl_any!(StackHandle: Clone);
