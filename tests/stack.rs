@@ -10,6 +10,8 @@ use millpond::stack::{
     GuardKind, StackCache, StackError, StackHandle, StackPool, StackSize, stack_lookup,
 };
 use proptest::prelude::*;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -17,6 +19,30 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 use support::child::{command, run, run_scenario, scenario};
+
+/// The system's allocator, counted per thread: the harness has threads of its own.
+struct Counted;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: both calls are the system allocator's.
+unsafe impl GlobalAlloc for Counted {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: passed on.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static GLOBAL: Counted = Counted;
 
 const DEFAULT: StackSize = StackSize::DEFAULT;
 
@@ -238,6 +264,8 @@ fn alone() {
             coroutine.resume(());
         }
         Some("limit") => until_the_limit(),
+        Some("allocates nothing") => allocate_nothing(),
+        Some("collected") => collected(),
         Some("fork beside threads") => forks_beside_threads(),
         Some("destructors") => destructors_give_back(),
         Some("own pool ends meanwhile") => own_pool_ends_meanwhile(),
@@ -684,6 +712,73 @@ fn is_resident(page: usize) -> bool {
     // SAFETY: one page, one byte.
     assert_eq!(unsafe { libc::mincore(at, 4096, &mut state) }, 0);
     state & 1 == 1
+}
+
+/// Nothing allocates through the global allocator, on whichever path.
+fn allocate_nothing() {
+    millpond::set_option("purge_delay_ms", "1").unwrap();
+    let mut stacks = Vec::with_capacity(3000);
+    let before = ALLOCATIONS.get();
+    for pool in [
+        &StackPool::new(),
+        &StackPool::with_protected_guards(),
+        StackPool::global(),
+    ] {
+        let mut cache = StackCache::new(pool);
+        for _ in 0..3 {
+            stacks.extend((0..1000).map(|_| pool.take(DEFAULT).unwrap()));
+            stacks.extend((0..1000).map(|_| cache.take(StackSize::KIB_256).unwrap()));
+            stacks.extend((0..10).map(|_| cache.take(StackSize::MIB_1).unwrap()));
+            stacks.iter_mut().for_each(|stack| stack.set_tag(1));
+            stacks.drain(..1000).for_each(drop);
+            stacks.drain(..).for_each(|stack| cache.put(stack));
+            pool.trim();
+            millpond::collect(false);
+        }
+        assert_eq!(pool.stats().live, 0);
+    }
+    assert_eq!(ALLOCATIONS.get(), before);
+}
+
+#[test]
+fn nothing_is_allocated() {
+    run_scenario("alone", "allocates nothing").succeeded();
+}
+
+/// `collect` serves the global pool, and the calling thread's cache if it is forced.
+fn collected() {
+    millpond::set_option("purge_delay_ms", "10").unwrap();
+    let pool = StackPool::global();
+    let slots = || -> Vec<usize> {
+        let stacks: Vec<_> = (0..200).map(|_| pool.take(DEFAULT).unwrap()).collect();
+        stacks.iter().for_each(|stack| touch(stack, 48 << 10));
+        stacks
+            .iter()
+            .map(|stack| stack.slot().addr().get())
+            .collect()
+    };
+    let resident_pages = |slots: &[usize]| -> usize {
+        let offsets = || (4096..64 << 10).step_by(4096);
+        let of_slot = |slot: &usize| offsets().filter(|at| is_resident(slot + at)).count();
+        slots.iter().map(of_slot).sum()
+    };
+    let first = slots();
+    assert_eq!(resident_pages(&first), 200 * 12);
+    for _ in 0..8 {
+        thread::sleep(Duration::from_millis(20));
+        millpond::collect(false);
+    }
+    // The thread's cache keeps its own, at most 32; the others a page each.
+    assert!(resident_pages(&first) <= 32 * 12 + 168);
+    slots();
+    millpond::collect(true);
+    assert_eq!(resident_pages(&first), 0);
+    assert_eq!((pool.stats().live, pool.stats().cached), (0, 0));
+}
+
+#[test]
+fn collect_gives_back() {
+    run_scenario("alone", "collected").succeeded();
 }
 
 /// A stack of ours for the crate corosensei.
