@@ -28,8 +28,8 @@ mod coroutines {
         }
     }
 
-    // SAFETY: the handle holds the memory from `limit` up to `top` for as long as it lives, `top` is a multiple of 64, and a
-    // guard lies below `limit`.
+    // SAFETY: the handle holds the memory from `limit` up to `top` for as long as it lives, `top` is a multiple of 64,
+    // and a guard lies below `limit`.
     unsafe impl Stack for PooledStack {
         fn base(&self) -> StackPointer {
             self.0.top().addr()

@@ -264,6 +264,12 @@ fn alone() {
             coroutine.resume(());
         }
         Some("limit") => until_the_limit(),
+        Some("given back twice") => {
+            let pool = StackPool::new();
+            let raw = pool.take(DEFAULT).unwrap().into_raw();
+            // SAFETY: not kept: the second time is the misuse that is to be noticed.
+            (0..2).for_each(|_| drop(unsafe { StackHandle::from_raw(raw) }));
+        }
         Some("allocates nothing") => allocate_nothing(),
         Some("collected") => collected(),
         Some("fork beside threads") => forks_beside_threads(),
@@ -297,6 +303,16 @@ fn a_write_below_the_limit_is_fatal() {
     use std::os::unix::process::ExitStatusExt;
     let ended = run_scenario("alone", "dies");
     assert_eq!(ended.status.signal(), Some(libc::SIGSEGV), "{ended:#?}");
+}
+
+#[test]
+fn a_stack_given_back_twice_is_noticed() {
+    let ended = run_scenario("alone", "given back twice");
+    assert!(
+        ended
+            .aborted()
+            .contains("a stack was given back to its pool twice")
+    );
 }
 
 #[test]
@@ -661,7 +677,8 @@ fn a_parked_stack_gives_back_what_is_below() {
     assert_eq!(unsafe { stack.discard_below(stack.limit().as_ptr()) }, 0);
 }
 
-/// Ten thousand stacks of 48 KiB each lie idle: after a few purge delays they keep a page each, and after `trim` nothing.
+/// Ten thousand stacks of 48 KiB each lie idle: after a few purge delays they keep a page each, and after `trim`
+/// nothing.
 #[test]
 fn idle_stacks_decay() {
     const STACKS: usize = 10_000;

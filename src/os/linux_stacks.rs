@@ -80,8 +80,8 @@ pub fn most_mappings() -> usize {
     text.trim().parse().unwrap_or(DEFAULT)
 }
 
-/// How far down from its end a range is resident: the bytes from the lowest resident page, seen from the end down to the
-/// first 256 system pages without any, to the end. `None` where the system doesn't say.
+/// How far down from its end a range is resident: the bytes from the lowest resident page, seen from the end down to
+/// the first 256 system pages without any, to the end. `None` where the system doesn't say.
 ///
 /// # Safety
 /// The range lies in a live [`Reservation`](super::Reservation), on system page boundaries.

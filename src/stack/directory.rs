@@ -115,8 +115,8 @@ impl StackInfo {
 }
 
 /// The pooled stack whose slot an address lies in, of any pool; `None` where there is none, or where its slot was never
-/// taken. Exact for an address in a stack that somebody holds; a stack that lies in a pool is found too, with tag 0. For
-/// an address in a pool that is being unmapped at that moment the answer may be an older one.
+/// taken. Exact for an address in a stack that somebody holds; a stack that lies in a pool is found too, with tag 0.
+/// For an address in a pool that is being unmapped at that moment the answer may be an older one.
 ///
 /// Async-signal-safe: a few loads, no lock, no allocation, no system call. So a handler for SIGSEGV (on a stack of its
 /// own, `sigaltstack`) can tell a fiber's overflow from other faults.

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GuardKind {
-    /// By `MADV_GUARD_INSTALL` (Linux 6.13 and later): a guard costs no map entry, so the number of stacks is bounded by
-    /// memory only.
+    /// By `MADV_GUARD_INSTALL` (Linux 6.13 and later): a guard costs no map entry, so the number of stacks is bounded
+    /// by memory only.
     Installed,
     /// By `mprotect`: each stack costs two of the map entries that `vm.max_map_count` limits (65,530 by default), so a
     /// process has about 32,000 stacks.

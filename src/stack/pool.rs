@@ -107,8 +107,8 @@ impl StackPool {
     /// and one or a few system calls where slots are taken for the first time.
     ///
     /// # Errors
-    /// [`StackError::OutOfMemory`] and [`StackError::MapLimit`]. Nothing is lost then: a stack that is given back can be
-    /// taken again.
+    /// [`StackError::OutOfMemory`] and [`StackError::MapLimit`]. Nothing is lost then: a stack that is given back can
+    /// be taken again.
     #[inline]
     pub fn take(&self, size: StackSize) -> Result<StackHandle, StackError> {
         if self.global {

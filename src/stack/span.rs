@@ -79,8 +79,8 @@ fn new_record() -> Option<NonNull<Span>> {
 }
 
 impl Span {
-    /// Maps a span of the class for `core`, of about `bytes`, or fewer if the system refuses. Its first `taken` slots are
-    /// the caller's; all others are free.
+    /// Maps a span of the class for `core`, of about `bytes`, or fewer if the system refuses. Its first `taken` slots
+    /// are the caller's; all others are free.
     pub fn map(
         core: &'static Core,
         class: usize,
