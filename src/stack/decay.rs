@@ -191,13 +191,16 @@ impl Decay {
             return 0;
         }
         // Slots that are taken or cached are recent when they are back.
-        let idle = class.hold(span, word, dirty & !recent);
+        let wanted = dirty & !recent & span.free.peek(word);
+        let idle = class.hold(span, word, wanted);
         for_each_bit(idle, |bit| {
             let packed = span.packed(word * WORD_BITS + bit);
             self.trim(span, packed, 1, keep);
         });
-        let still_dirty = if keep > 1 { idle } else { 0 };
-        span.dirty[word].store(still_dirty | recent, Relaxed);
+        let keep_more = if keep > 1 { idle } else { 0 };
+        // What was spoken for at that moment is looked at again.
+        let missed = wanted & !idle;
+        span.dirty[word].store(keep_more | missed | recent, Relaxed);
         class.let_go(span, word, idle);
         idle.count_ones() as usize
     }
