@@ -88,6 +88,7 @@ pub fn count(counter: &AtomicU64) {
 /// A worker, as its own thread sees it.
 pub struct Worker {
     pub shared: NonNull<Shared>,
+    remote: NonNull<Remote>,
     pub index: usize,
     deque: Deque<Queued>,
     /// Started fibers that can go on.
@@ -149,30 +150,33 @@ pub fn current_runner<'a>() -> &'a Runner {
     unsafe { &*worker.runner.get() }
 }
 
-/// Leaves the running fiber's stack.
+/// Leaves the running fiber's stack, which is the runner's.
 #[inline(never)]
-fn suspend(why: Suspend) {
-    let runner = current_runner();
+fn suspend(runner: &Runner, why: Suspend) {
     // SAFETY: the caller runs on it.
     unsafe { runner.suspend(why) };
 }
 
 /// Waits for an event of the calling fiber, and takes it. `what` is for reports.
 pub fn park(event: Event, what: Label) {
-    let fiber = current_fiber().expect("only fibers park");
-    // SAFETY: the calling fiber's record lives.
-    if unsafe { fiber.as_ref() }.control.take(event) {
+    let worker = current().expect("only fibers park");
+    // SAFETY: null or the calling fiber's record.
+    let fiber = unsafe { worker.running.get().as_ref() }.expect("only fibers park");
+    if fiber.control.take(event) {
         return;
     }
-    current_runner().seen.set_waits_on(Some(what));
-    suspend(Suspend::Park(event));
-    current_runner().seen.set_waits_on(None);
+    // The runner goes with its fiber, wherever that goes on.
+    // SAFETY: set while a runner runs.
+    let runner = unsafe { &*worker.runner.get() };
+    runner.seen.set_waits_on(Some(what));
+    suspend(runner, Suspend::Park(event));
+    runner.seen.set_waits_on(None);
 }
 
 /// Lets other fibers of the worker run; a plain thread yields to the system.
 pub fn yield_now() {
     match current_fiber() {
-        Some(_) => suspend(Suspend::Yield),
+        Some(_) => suspend(current_runner(), Suspend::Yield),
         None => std::thread::yield_now(),
     }
 }
@@ -255,9 +259,12 @@ impl Worker {
     /// A worker that has run nothing yet.
     pub fn new(shared: NonNull<Shared>, index: usize, deque: Deque<Queued>, seed: u64) -> Self {
         // SAFETY: the runtime outlives its workers.
-        let workers = unsafe { shared.as_ref() }.workers.len();
+        let workers = unsafe { &shared.as_ref().workers };
+        let remote = NonNull::from(&workers[index]);
+        let workers = workers.len();
         Self {
             shared,
+            remote,
             index,
             deque,
             ready: Ready::new(),
@@ -286,7 +293,8 @@ impl Worker {
 
     /// What others see of this worker.
     pub fn remote(&self) -> &Remote {
-        &self.shared().workers[self.index]
+        // SAFETY: a part of the runtime, which outlives its workers.
+        unsafe { self.remote.as_ref() }
     }
 
     fn stack_size(&self, task: &Header) -> StackSize {
