@@ -3,11 +3,11 @@
 //! Completion is one word (`completion.rs`), and decides who frees the record. Handles to the fiber itself ([`FiberRef`])
 //! are counted apart, and the count isn't touched as long as there are none.
 
+use crate::atomics::{AtomicPtr, AtomicU32, Ordering};
 use crate::completion::{Completion, Found};
 use crate::control::{Control, Event};
 use crate::runtime::Shared;
 use crate::stack::Runner;
-use crate::sync::{AtomicPtr, AtomicU32, Ordering};
 use crate::wait::Waiter;
 use millpond::pool::{Pool, PoolBox};
 use std::any::Any;

@@ -235,6 +235,12 @@ pub fn execute(task: NonNull<Header>) {
     }
 }
 
+/// Counts a task that was run on another fiber's stack.
+pub fn count_inline() {
+    let worker = current().expect("fibers run on workers");
+    count(&worker.remote().counts.completed);
+}
+
 /// For a runner whose task has ended: the next one, if that is fresh and wants a stack like the runner's. Another one
 /// is left for the worker's loop.
 pub fn next_fresh() -> Option<NonNull<Header>> {
@@ -433,6 +439,25 @@ impl Worker {
         count(&self.remote().counts.spawned);
         self.deque.push(Queued(task));
         self.shared().wake_one(self.deque.len() == 1);
+    }
+
+    /// Takes a fresh task out of its queue again, if it is the latest of this worker's that nobody has taken.
+    pub fn take_back(&self, task: NonNull<Header>) -> bool {
+        let Some(latest) = self.deque.pop() else {
+            return false;
+        };
+        if latest.0 == task {
+            return true;
+        }
+        self.deque.push(latest);
+        // A thief may have looked meanwhile, and gone to sleep.
+        self.shared().wake_one(false);
+        false
+    }
+
+    /// Whether thieves find nothing here.
+    pub fn has_no_spare(&self) -> bool {
+        self.deque.is_empty()
     }
 
     fn queue_yielded(&self, fiber: NonNull<Header>) {
