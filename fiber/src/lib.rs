@@ -44,6 +44,7 @@ mod ready;
 mod report;
 mod runtime;
 mod stack;
+pub mod sync;
 mod tally;
 mod task;
 mod timer;
