@@ -2,7 +2,7 @@
 //! dropped puts DETACHED, and the worker swaps DONE in. Whoever comes second frees the record, so a spawn and its join
 //! count no references.
 
-use crate::sync::{AtomicUsize, Ordering};
+use crate::atomics::{AtomicUsize, Ordering};
 use crate::wait::Waiter;
 use std::ptr;
 

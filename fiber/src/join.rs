@@ -2,6 +2,7 @@
 
 use crate::task::{Header, Outcome, Payload};
 use crate::wait::{FIRED, Waiter};
+use crate::worker;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -116,8 +117,20 @@ impl<T> JoinHandle<T> {
         }
     }
 
+    /// As [`JoinHandle::join`]; but if the task stands where the calling fiber's worker put its latest, it is taken from
+    /// there and run on the caller's stack.
+    pub(crate) fn run_or_join(self) -> Result<T, JoinError> {
+        if worker::current().is_some_and(|worker| worker.take_back(self.task)) {
+            // SAFETY: taken out of its queue, so the caller's, and it hasn't run.
+            unsafe { Header::run(self.task) };
+            worker::count_inline();
+            return self.take();
+        }
+        self.join()
+    }
+
     fn take(self) -> Result<T, JoinError> {
-        // SAFETY: the fiber is done; the handle isn't used again.
+        // SAFETY: the outcome is there; the handle isn't used again.
         match unsafe { Header::take::<T>(ManuallyDrop::new(self).task) } {
             Outcome::Value(value) => Ok(value),
             Outcome::Panic(payload) => Err(JoinError::Panic(payload)),

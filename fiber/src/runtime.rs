@@ -621,15 +621,18 @@ where
     handle
 }
 
-/// As [`spawn_on`], without a handle: the result is dropped.
+/// Starts a nursery's child: as [`spawn_on`], without a handle.
 ///
 /// # Safety
 /// As for [`spawn_on`].
-pub(crate) unsafe fn spawn_detached_on<F>(shared: &Shared, closure: F, extra: Option<Box<Extra>>)
+pub(crate) unsafe fn spawn_child_on<F>(shared: &Shared, closure: F)
 where
     F: FnOnce() + Send,
 {
-    queue(shared, task::new(closure, shared, true, extra));
+    let task = task::new(closure, shared, true, None);
+    // SAFETY: nobody else knows the record yet.
+    unsafe { task.as_ref() }.home.set(task::FRESH_CHILD);
+    queue(shared, task);
 }
 
 fn queue(shared: &Shared, task: NonNull<Header>) {

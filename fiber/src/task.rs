@@ -3,11 +3,11 @@
 //! Completion is one word (`completion.rs`), and decides who frees the record. Handles to the fiber itself ([`FiberRef`])
 //! are counted apart, and the count isn't touched as long as there are none.
 
+use crate::atomics::{AtomicPtr, AtomicU32, Ordering};
 use crate::completion::{Completion, Found};
 use crate::control::{Control, Event};
 use crate::runtime::Shared;
 use crate::stack::Runner;
-use crate::sync::{AtomicPtr, AtomicU32, Ordering};
 use crate::wait::Waiter;
 use millpond::pool::{Pool, PoolBox};
 use std::any::Any;
@@ -19,6 +19,11 @@ use std::sync::Arc;
 
 /// What a panic was called with.
 pub type Payload = Box<dyn Any + Send + 'static>;
+
+/// In the place of a worker: the task hasn't run yet.
+const FRESH: u32 = u32::MAX;
+/// As `FRESH`, for a nursery's child.
+pub const FRESH_CHILD: u32 = u32::MAX - 1;
 
 /// The part of a record that doesn't depend on its types.
 #[repr(C)]
@@ -203,7 +208,7 @@ pub fn new<F: FnOnce() -> T, T>(
             vtable: const { &Typed::<F, T>::VTABLE },
             shared: Cell::new(shared),
             runner: Cell::new(ptr::null_mut()),
-            home: Cell::new(u32::MAX),
+            home: Cell::new(FRESH),
             awaits: Cell::new(None),
             extra: Cell::new(extra.map_or(ptr::null_mut(), Box::into_raw)),
         },

@@ -2,9 +2,9 @@
 //! point to it. Whoever wants to end the wait claims the waiter first, and only the claimer may signal it, once. So the
 //! frame is gone no sooner than the one signal has arrived, and nobody touches it after that.
 
+use crate::atomics::{AtomicU32, AtomicUsize, Ordering};
 use crate::control::Event;
 use crate::stack::Label;
-use crate::sync::{AtomicU32, AtomicUsize, Ordering};
 use crate::task::Header;
 use crate::worker::{self, WakeBatch};
 use std::cell::Cell;
@@ -256,7 +256,7 @@ impl Backoff {
 /// What the models have in its place: nobody sleeps.
 #[cfg(fiber_loom)]
 mod futex {
-    use crate::sync::AtomicU32;
+    use crate::atomics::AtomicU32;
     use std::time::Instant;
 
     pub fn wait(_: &AtomicU32, _: u32, _: Option<Instant>) -> bool {

@@ -11,7 +11,8 @@ use crate::inbox::Inbox;
 use crate::ready::Ready;
 use crate::runtime::{Migration, Shared, Victims};
 use crate::stack::{Label, Runner, Suspend};
-use crate::task::Header;
+use crate::tally::Tally;
+use crate::task::{self, Header};
 use crate::timer::{Timer, Timers};
 use crate::wait::Waiter;
 use crossbeam_deque::{Steal, Stealer, Worker as Deque};
@@ -113,6 +114,9 @@ pub struct Worker {
     doze: Cell<Duration>,
     /// All that can run, where a seed chooses among them.
     runnable: RefCell<Vec<NonNull<Header>>>,
+    /// The nursery of the children that have ended last, not counted down yet; and how many they are.
+    ended: Cell<*const Tally>,
+    ends: Cell<usize>,
 }
 
 thread_local! {
@@ -239,6 +243,18 @@ pub fn execute(task: NonNull<Header>) {
     }
 }
 
+/// Whether it is a nursery's child that hasn't run yet.
+fn is_fresh_child(task: NonNull<Header>) -> bool {
+    // SAFETY: what was picked is the worker's.
+    unsafe { task.as_ref() }.home.get() == task::FRESH_CHILD
+}
+
+/// Counts a task that was run on another fiber's stack.
+pub fn count_inline() {
+    let worker = current().expect("fibers run on workers");
+    count(&worker.remote().counts.completed);
+}
+
 /// For a runner whose task has ended: the next one, if that is fresh and wants a stack like the runner's. Another one
 /// is left for the worker's loop.
 pub fn next_fresh() -> Option<NonNull<Header>> {
@@ -282,6 +298,8 @@ impl Worker {
             search: Cell::new(SEARCH_MIN),
             doze: Cell::new(DOZE),
             runnable: RefCell::default(),
+            ended: Cell::new(ptr::null()),
+            ends: Cell::new(0),
         }
     }
 
@@ -443,6 +461,25 @@ impl Worker {
         self.shared().wake_one(self.deque.len() == 1);
     }
 
+    /// Takes a fresh task out of its queue again, if it is the latest of this worker's that nobody has taken.
+    pub fn take_back(&self, task: NonNull<Header>) -> bool {
+        let Some(latest) = self.deque.pop() else {
+            return false;
+        };
+        if latest.0 == task {
+            return true;
+        }
+        self.deque.push(latest);
+        // A thief may have looked meanwhile, and gone to sleep.
+        self.shared().wake_one(false);
+        false
+    }
+
+    /// Whether thieves find nothing here.
+    pub fn has_no_spare(&self) -> bool {
+        self.deque.is_empty()
+    }
+
     fn queue_yielded(&self, fiber: NonNull<Header>) {
         // Also where fibers may move: the deque's end is what this worker takes from first.
         self.ready.push(fiber);
@@ -506,6 +543,46 @@ impl Worker {
 
     /// The next fiber from this worker's own queues and the global one.
     fn pick(&self) -> Option<NonNull<Header>> {
+        let next = self.choose();
+        if self.ended.get().is_null() || next.is_some_and(is_fresh_child) {
+            return next;
+        }
+        self.report_ends();
+        // Whoever waited for the last of them may be next.
+        next.or_else(|| self.choose())
+    }
+
+    /// A child of a nursery begins; ends of another nursery's children must not wait for it.
+    pub fn begin_child(&self, tally: *const Tally) {
+        if !ptr::eq(self.ended.get(), tally) {
+            self.report_ends();
+        }
+    }
+
+    /// A child of a nursery has ended. Several ends are counted together, in one write to the line that all workers
+    /// share: as long as this worker runs children of that nursery only, since it waits for them anyway.
+    ///
+    /// # Safety
+    /// As for [`Tally::finish`].
+    pub unsafe fn end_child(&self, tally: *const Tally) {
+        if !ptr::eq(self.ended.get(), tally) {
+            self.report_ends();
+            self.ended.set(tally);
+        }
+        self.ends.set(self.ends.get() + 1);
+    }
+
+    /// Counts the ended children down.
+    fn report_ends(&self) {
+        let tally = self.ended.replace(ptr::null());
+        let ends = self.ends.take();
+        if !tally.is_null() {
+            // SAFETY: these children have ended and were not counted down, so the nursery's frame is there.
+            unsafe { Tally::finish(tally, ends) };
+        }
+    }
+
+    fn choose(&self) -> Option<NonNull<Header>> {
         if self.shared().config.seed.is_some() {
             return self.pick_seeded();
         }
