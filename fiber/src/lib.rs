@@ -26,6 +26,7 @@
 //! [`RuntimeBuilder::migrate_started_fibers`] lifts the restriction and is `unsafe` for it.
 
 mod cancel;
+pub mod channel;
 mod control;
 mod fiber;
 mod global;
