@@ -27,6 +27,7 @@
 
 mod atomics;
 mod cancel;
+pub mod channel;
 mod completion;
 mod control;
 mod counter;
