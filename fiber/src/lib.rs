@@ -26,6 +26,7 @@
 //! [`RuntimeBuilder::migrate_started_fibers`] lifts the restriction and is `unsafe` for it.
 
 mod atomics;
+mod blocking;
 mod cancel;
 pub mod channel;
 mod completion;
@@ -37,6 +38,7 @@ mod global;
 mod idle;
 mod inbox;
 mod join;
+mod join_set;
 mod local;
 mod nursery;
 mod overflow;
@@ -53,11 +55,13 @@ mod wait;
 mod wait_list;
 mod worker;
 
+pub use blocking::spawn_blocking;
 pub use cancel::CancelToken;
 pub use counter::Counter;
 pub use fiber::{Cancelled, Fiber, current, park, sleep, sleep_until, yield_now};
 pub use fork_join::join;
 pub use join::{JoinError, JoinHandle};
+pub use join_set::{JoinSet, TimedOut};
 pub use local::FiberLocal;
 pub use nursery::{Nursery, nursery};
 pub use parallel::{

@@ -39,6 +39,9 @@ pub struct Waiter {
     spins: Cell<u32>,
     /// What it waits for, for reports.
     label: Cell<Label>,
+    /// Whom to wake in a model, where there is no futex.
+    #[cfg(fiber_loom)]
+    thread: loom::thread::Thread,
 }
 
 /// Spins of a plain thread before it blocks, where nothing better is known.
@@ -53,6 +56,8 @@ impl Waiter {
             word: AtomicU32::new(word::EMPTY),
             spins: Cell::new(SPINS),
             label: Cell::new(&"a wait"),
+            #[cfg(fiber_loom)]
+            thread: loom::thread::current(),
         }
     }
 
@@ -103,7 +108,10 @@ impl Waiter {
             // SAFETY: a fiber that waits isn't finished.
             Some(fiber) => unsafe { worker::wake(fiber, Event::Signal) },
             None => {
+                #[cfg(not(fiber_loom))]
                 let word = ptr::from_ref(&waiter.word);
+                #[cfg(fiber_loom)]
+                let word = waiter.thread.clone();
                 // Release: the thread sees what was done before.
                 if waiter.word.swap(word::SIGNALLED, Ordering::Release) == word::ASLEEP {
                     // The frame may be gone: the system looks at the address, not at what lies there.
@@ -261,18 +269,20 @@ impl Backoff {
     }
 }
 
-/// What the models have in its place: nobody sleeps.
+/// What the models have in its place.
 #[cfg(fiber_loom)]
 mod futex {
     use crate::atomics::AtomicU32;
     use std::time::Instant;
 
     pub fn wait(_: &AtomicU32, _: u32, _: Option<Instant>) -> bool {
-        loom::thread::yield_now();
+        loom::thread::park();
         true
     }
 
-    pub fn wake(_: *const AtomicU32) {}
+    pub fn wake(thread: loom::thread::Thread) {
+        thread.unpark();
+    }
 }
 
 /// The system's wait on an address.
