@@ -12,6 +12,23 @@
 //! # Ok::<(), millpond_fiber::BuildError>(())
 //! ```
 //!
+//! Fibers that borrow, and wait for each other through a channel:
+//!
+//! ```
+//! use millpond_fiber::{Runtime, channel};
+//!
+//! let runtime = Runtime::new()?;
+//! let sum = runtime.block_on(|| {
+//!     let (sender, receiver) = channel::bounded(64);
+//!     millpond_fiber::nursery(|nursery| {
+//!         nursery.spawn(|| (0..1000_u64).for_each(|n| sender.send(n).unwrap()));
+//!         (0..1000).map(|_| receiver.recv().unwrap()).sum::<u64>()
+//!     })
+//! });
+//! assert_eq!(sum, 499_500);
+//! # Ok::<(), millpond_fiber::BuildError>(())
+//! ```
+//!
 //! Fibers are stackful: any function may wait, however deep it was called, and needs no `async`. They are cooperative: a
 //! fiber that computes keeps its worker.
 //!
