@@ -37,6 +37,8 @@ pub struct Waiter {
     word: AtomicU32,
     /// A thread tries this many times before it sleeps.
     spins: Cell<u32>,
+    /// Nobody but [`Waiter::finish`] can end the wait.
+    sole: Cell<bool>,
     /// What it waits for, for reports.
     label: Cell<Label>,
     /// Whom to wake in a model, where there is no futex.
@@ -55,6 +57,7 @@ impl Waiter {
             fiber: worker::current_fiber(),
             word: AtomicU32::new(word::EMPTY),
             spins: Cell::new(SPINS),
+            sole: Cell::new(false),
             label: Cell::new(&"a wait"),
             #[cfg(fiber_loom)]
             thread: loom::thread::current(),
@@ -69,6 +72,11 @@ impl Waiter {
     /// Says what it waits for, for reports.
     pub fn set_label(&self, label: Label) {
         self.label.set(label);
+    }
+
+    /// Promises that nobody but [`Waiter::finish`] will end the wait: it has no time limit and no token.
+    pub fn set_sole(&self) {
+        self.sole.set(true);
     }
 
     /// Sets how often a thread looks before it blocks.
@@ -137,14 +145,17 @@ impl Waiter {
 
     /// Claims and signals a waiter that nobody else can claim: the end of a task for its joiner. With a time limit or a
     /// token somebody else could, and may have been first; then the waiter takes itself out and sees that it is too late
-    /// (`Header::unregister`), so the signal comes all the same.
+    /// (`Completion::unregister`), so the signal comes all the same.
     ///
     /// # Safety
     /// The waiter waits for this signal.
     pub unsafe fn finish(this: *const Self) {
         // SAFETY: passed on.
         unsafe {
-            if (*this).claim(FIRED) {
+            if (*this).sole.get() {
+                (*this).claim_alone(FIRED);
+                Self::signal(this);
+            } else if (*this).claim(FIRED) {
                 Self::signal(this);
             } else {
                 Self::hand_over(this);

@@ -19,6 +19,7 @@ use crossbeam_deque::{Steal, Stealer, Worker as Deque};
 use crossbeam_utils::CachePadded;
 use millpond::stack::StackSize;
 use std::cell::{Cell, RefCell};
+use std::mem::offset_of;
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,19 +49,26 @@ const GRACE: Duration = Duration::from_micros(3);
 const SEARCH_MIN: Duration = Duration::from_micros(5);
 const SEARCH_MAX: Duration = Duration::from_micros(80);
 
-/// What others may see of a worker.
+/// What others may see of a worker: each part that somebody writes on cache lines of its own.
+#[repr(C)]
 pub struct Remote {
     /// Its fresh tasks (with migration: all that can run), for thieves.
     pub stealer: Stealer<Queued>,
-    /// Its own fibers that others woke.
-    pub inbox: CachePadded<Inbox<Header>>,
     /// Its thread, to unpark.
     pub thread: OnceLock<Thread>,
+    /// Its own fibers that others woke. Written by whoever wakes one.
+    pub inbox: CachePadded<Inbox<Header>>,
     /// Its fibers' timers.
     pub timers: CachePadded<Timers>,
-    /// Written by the worker alone.
+    /// Written by the worker alone, and read by thieves.
     pub counts: CachePadded<Counts>,
 }
+
+const LINES: usize = align_of::<CachePadded<u8>>();
+static_assertions::const_assert!(LINES >= 64 && size_of::<Remote>().is_multiple_of(LINES));
+static_assertions::const_assert!(offset_of!(Remote, inbox) >= LINES);
+static_assertions::const_assert!(offset_of!(Remote, timers) >= offset_of!(Remote, inbox) + LINES);
+static_assertions::const_assert!(offset_of!(Remote, counts) >= offset_of!(Remote, timers) + LINES);
 
 /// A worker's counters. Only it writes them, with a load and a store.
 #[derive(Default)]
