@@ -170,7 +170,7 @@ impl Control {
     }
 }
 
-#[cfg(all(loom, test))]
+#[cfg(all(fiber_loom, test))]
 mod model {
     use super::*;
     use loom::sync::Arc;

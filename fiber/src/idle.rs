@@ -134,7 +134,7 @@ impl Idle {
     }
 }
 
-#[cfg(all(loom, test))]
+#[cfg(all(fiber_loom, test))]
 mod model {
     use super::*;
     use loom::sync::Arc;

@@ -1,7 +1,7 @@
 //! The one door to atomics for what has a loom model.
 
-#[cfg(not(loom))]
+#[cfg(not(fiber_loom))]
 pub use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
-#[cfg(loom)]
+#[cfg(fiber_loom)]
 pub use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};

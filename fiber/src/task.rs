@@ -48,6 +48,7 @@ pub struct Header {
     extra: Cell<*mut Extra>,
 }
 
+#[cfg(not(fiber_loom))]
 static_assertions::const_assert_eq!(size_of::<Header>(), 72 - 8);
 
 /// What few fibers have.

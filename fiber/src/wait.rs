@@ -3,12 +3,11 @@
 //! frame is gone no sooner than the one signal has arrived, and nobody touches it after that.
 
 use crate::control::Event;
-use crate::sync::{AtomicUsize, Ordering};
+use crate::sync::{AtomicU32, AtomicUsize, Ordering};
 use crate::task::Header;
 use crate::worker::{self, WakeBatch};
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
-use std::sync::atomic;
 use std::time::Instant;
 
 /// Not claimed.
@@ -34,9 +33,12 @@ pub struct Waiter {
     /// The waiting fiber; none for a plain thread.
     fiber: Option<NonNull<Header>>,
     /// A plain thread's futex.
-    word: atomic::AtomicU32,
+    word: AtomicU32,
     /// A thread tries this many times before it sleeps.
     spins: Cell<u32>,
+    /// Whom to wake in a model, where there is no futex.
+    #[cfg(fiber_loom)]
+    thread: loom::thread::Thread,
 }
 
 /// Spins of a plain thread before it blocks, where nothing better is known.
@@ -48,8 +50,10 @@ impl Waiter {
         Self {
             state: AtomicUsize::new(WAITING),
             fiber: worker::current_fiber(),
-            word: atomic::AtomicU32::new(word::EMPTY),
+            word: AtomicU32::new(word::EMPTY),
             spins: Cell::new(SPINS),
+            #[cfg(fiber_loom)]
+            thread: loom::thread::current(),
         }
     }
 
@@ -95,7 +99,10 @@ impl Waiter {
             // SAFETY: a fiber that waits isn't finished.
             Some(fiber) => unsafe { worker::wake(fiber, Event::Signal) },
             None => {
+                #[cfg(not(fiber_loom))]
                 let word = ptr::from_ref(&waiter.word);
+                #[cfg(fiber_loom)]
+                let word = waiter.thread.clone();
                 // Release: the thread sees what was done before.
                 if waiter.word.swap(word::SIGNALLED, Ordering::Release) == word::ASLEEP {
                     // The frame may be gone: the system looks at the address, not at what lies there.
@@ -206,7 +213,12 @@ impl Waiter {
 
     /// A plain thread's wait: `false` when the time is over.
     fn block(&self, deadline: Option<Instant>) -> bool {
-        for _ in 0..self.spins.get() {
+        let spins = if cfg!(fiber_loom) {
+            0
+        } else {
+            self.spins.get()
+        };
+        for _ in 0..spins {
             if self.word.load(Ordering::Acquire) == word::SIGNALLED {
                 return true;
             }
@@ -233,7 +245,24 @@ impl Waiter {
 /// Added to the reason when [`Waiter::finish`] came too late and is done.
 const LEFT: usize = 1 << (usize::BITS - 1);
 
+/// What the models have in its place.
+#[cfg(fiber_loom)]
+mod futex {
+    use crate::sync::AtomicU32;
+    use std::time::Instant;
+
+    pub fn wait(_: &AtomicU32, _: u32, _: Option<Instant>) -> bool {
+        loom::thread::park();
+        true
+    }
+
+    pub fn wake(thread: loom::thread::Thread) {
+        thread.unpark();
+    }
+}
+
 /// The system's wait on an address.
+#[cfg(not(fiber_loom))]
 mod futex {
     use std::ptr;
     use std::sync::atomic::AtomicU32;

@@ -512,9 +512,9 @@ fn values_without_size_and_large_ones() {
         let (sender, receiver) = channel::bounded(usize::MAX);
         (0..1000).for_each(|_| sender.send(()).unwrap());
         assert_eq!(receiver.try_iter().count(), 1000);
-        let (sender, receiver) = channel::unbounded::<[u64; 512]>();
-        (0..200).for_each(|n| sender.send([n; 512]).unwrap());
+        let (sender, receiver) = channel::unbounded::<[u64; 64]>();
+        (0..200).for_each(|n| sender.send([n; 64]).unwrap());
         drop(sender);
-        assert!(receiver.iter().zip(0..).all(|(block, n)| block == [n; 512]));
+        assert!(receiver.iter().zip(0..).all(|(block, n)| block == [n; 64]));
     });
 }

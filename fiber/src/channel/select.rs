@@ -4,7 +4,6 @@
 
 use super::error::SelectTimeoutError;
 use super::operation::Operation;
-use super::operation::sealed::Step;
 use super::wait_list::{CLOSED, Claimed, REASONS};
 use crate::Cancelled;
 use crate::wait::{CANCELLED, FIRED, TIMED_OUT, Waiter};
@@ -156,7 +155,7 @@ impl Order {
     fn shuffled(count: usize) -> Self {
         let mut order = Self::straight(count);
         for last in (1..count).rev() {
-            let other = (u64::from(random()) * (last as u64 + 1) >> 32) as usize;
+            let other = ((u64::from(random()) * (last as u64 + 1)) >> 32) as usize;
             match &mut order {
                 Self::Few(numbers, _) => numbers.swap(last, other),
                 Self::Many(numbers) => numbers.swap(last, other),
