@@ -3,7 +3,7 @@
 //! `cargo run --release -p millpond-fiber --example channels [-- NAME...]`
 
 use millpond_fiber::channel::{self, Receiver, Sender, spsc};
-use millpond_fiber::{Runtime, select, spawn};
+use millpond_fiber::{Runtime, Victims, select, spawn};
 use std::time::Instant;
 
 fn many(senders: u64, receivers: u64, capacity: usize, messages: u64) {
@@ -125,6 +125,37 @@ fn ping_pong(rounds: u64) {
     assert_eq!(n, rounds);
 }
 
+/// As `many`, with half of the senders and half of the receivers on each of two workers, that don't steal.
+fn spread(runtime: &Runtime, senders: u64, receivers: u64, capacity: usize, messages: u64) {
+    let together = std::sync::Arc::new(std::sync::Barrier::new(2));
+    let (sender, receiver) = channel::bounded(capacity);
+    let each = messages / senders;
+    let roots = [0, 1].map(|_| {
+        let (together, sender, receiver) = (together.clone(), sender.clone(), receiver.clone());
+        runtime.spawn(move || {
+            together.wait();
+            let sending: Vec<_> = (0..senders / 2)
+                .map(|_| {
+                    let sender = sender.clone();
+                    spawn(move || (0..each).for_each(|n| sender.send(n).unwrap()))
+                })
+                .collect();
+            drop(sender);
+            let receiving: Vec<_> = (0..receivers / 2)
+                .map(|_| {
+                    let receiver = receiver.clone();
+                    spawn(move || receiver.iter().sum::<u64>())
+                })
+                .collect();
+            sending.into_iter().for_each(|fiber| fiber.join().unwrap());
+            receiving.into_iter().map(|fiber| fiber.join().unwrap()).sum::<u64>()
+        })
+    });
+    drop((sender, receiver));
+    let sum: u64 = roots.into_iter().map(|root| root.join().unwrap()).sum();
+    assert_eq!(sum, senders * (each * (each - 1) / 2));
+}
+
 fn main() {
     let names: Vec<String> = std::env::args().skip(1).collect();
     let runtime = Runtime::builder().workers(2).build().unwrap();
@@ -167,6 +198,11 @@ fn main() {
         measure(&format!("thread_{capacity}"), 100_000, &runtime, &|n| {
             thread(capacity, n)
         });
+    }
+    let fixed = Runtime::builder().workers(2).victims(Victims::None).build().unwrap();
+    for capacity in [0, 1, 64, 1000] {
+        // `single` runs what only waits for the roots.
+        measure(&format!("spread_{capacity}"), 100_000, &single, &|n| spread(&fixed, 4, 4, capacity, n));
     }
     for (name, senders, receivers) in [("spsc", 1, 1), ("mpsc", 4, 1), ("mpmc", 4, 4)] {
         for capacity in [0, 1, 64, 1000] {
