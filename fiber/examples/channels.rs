@@ -148,7 +148,10 @@ fn spread(runtime: &Runtime, senders: u64, receivers: u64, capacity: usize, mess
                 })
                 .collect();
             sending.into_iter().for_each(|fiber| fiber.join().unwrap());
-            receiving.into_iter().map(|fiber| fiber.join().unwrap()).sum::<u64>()
+            receiving
+                .into_iter()
+                .map(|fiber| fiber.join().unwrap())
+                .sum::<u64>()
         })
     });
     drop((sender, receiver));
@@ -199,10 +202,16 @@ fn main() {
             thread(capacity, n)
         });
     }
-    let fixed = Runtime::builder().workers(2).victims(Victims::None).build().unwrap();
+    let fixed = Runtime::builder()
+        .workers(2)
+        .victims(Victims::None)
+        .build()
+        .unwrap();
     for capacity in [0, 1, 64, 1000] {
         // `single` runs what only waits for the roots.
-        measure(&format!("spread_{capacity}"), 100_000, &single, &|n| spread(&fixed, 4, 4, capacity, n));
+        measure(&format!("spread_{capacity}"), 100_000, &single, &|n| {
+            spread(&fixed, 4, 4, capacity, n)
+        });
     }
     for (name, senders, receivers) in [("spsc", 1, 1), ("mpsc", 4, 1), ("mpmc", 4, 4)] {
         for capacity in [0, 1, 64, 1000] {

@@ -259,3 +259,13 @@ fn a_list_of_operations() {
         assert!(select.select_timeout(SHORT).is_err());
     });
 }
+
+#[test]
+#[should_panic(expected = "a select without operations waits for ever")]
+fn a_select_of_nothing_panics() {
+    let (sender, _receiver) = channel::bounded(1);
+    let mut op = sender.send_op(1);
+    assert_eq!(channel::select(&mut [&mut op]), Ok(0));
+    assert_eq!(op.take_result(), Some(Ok(())));
+    let _ = channel::select(&mut [&mut op]);
+}

@@ -1,11 +1,11 @@
 //! A channel for any number of senders and receivers: a buffer and two lists of waiters behind one lock.
 //!
-//! Invariants, whenever the lock is free: receivers wait only while the buffer is empty and no sender waits; senders wait
-//! only while the buffer is full; nobody waits once it is closed. (But a waiter whose time is over, who was cancelled, or
-//! who was served by another channel of its select may stand there until it takes itself out.)
+//! Invariants, whenever the lock is free: receivers wait only while the buffer is empty and no sender waits; senders
+//! wait only while the buffer is full; nobody waits once it is closed. (But a waiter whose time is over, who was
+//! cancelled, or who was served by another channel of its select may stand there until it takes itself out.)
 //!
-//! Who finds somebody waiting on the other side claims the waiter under the lock and moves the value from frame to frame
-//! or between frame and buffer; the signal comes after the lock is free.
+//! Who finds somebody waiting on the other side claims the waiter under the lock and moves the value from frame to
+//! frame or between frame and buffer; the signal comes after the lock is free.
 
 use super::buffer::Buffer;
 use super::error::Unready;

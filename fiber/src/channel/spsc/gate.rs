@@ -49,8 +49,8 @@ impl Gate {
         }
     }
 
-    /// The side takes its next step, after `count`. The one that waited for it, if one did, is to be signalled. `Err` if
-    /// it was closed.
+    /// The side takes its next step, after `count`. The one that waited for it, if one did, is to be signalled. `Err`
+    /// if it was closed.
     #[inline]
     pub fn advance(&self, count: u64) -> Result<Option<Claimed>, Closed> {
         let (before, after) = (count * ONE, (count + 1) * ONE);
