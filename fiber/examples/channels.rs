@@ -55,16 +55,15 @@ fn select_2(messages: u64) {
     let senders =
         [a, b].map(|sender| spawn(move || (0..messages / 2).for_each(|n| sender.send(n).unwrap())));
     let mut sum = 0;
-    loop {
-        match select! { recv(from_a) -> n => n, recv(from_b) -> n => n } {
-            Ok(n) => sum += n,
-            Err(_) => break,
-        }
+    while let Ok(n) = select! { recv(from_a) -> n => n, recv(from_b) -> n => n } {
+        sum += n;
     }
     sum += from_a.iter().chain(&from_b).sum::<u64>();
     let half = messages / 2;
     assert_eq!(sum, half * (half - 1));
-    senders.map(|sender| sender.join().unwrap());
+    senders
+        .into_iter()
+        .for_each(|sender| sender.join().unwrap());
 }
 
 /// Both ends on plain threads that are fibers' workers by force: the other fiber keeps its worker until it is told.

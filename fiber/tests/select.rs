@@ -66,7 +66,9 @@ fn waiting_senders_are_chosen_fairly() {
             millpond_fiber::yield_now();
         }
         drop((from_a, from_b));
-        senders.map(|sender| sender.join().unwrap());
+        senders
+            .into_iter()
+            .for_each(|sender| sender.join().unwrap());
         assert!(counts.iter().all(|&count| count > 1000), "{counts:?}");
     });
 }
@@ -184,7 +186,6 @@ fn time_and_tokens_end_a_select() {
         let timed = channel::select_timeout(&mut [&mut a, &mut b], SHORT);
         assert_eq!(timed, Err(SelectTimeoutError::Timeout));
         assert_eq!(channel::try_select(&mut [&mut a, &mut b]), None);
-        drop((a, b));
 
         let token = CancelToken::new();
         let (function, arms) = (receiver.clone(), receiver.clone());
