@@ -3,7 +3,7 @@
 //! `cargo run --release -p millpond-fiber --example channels [-- NAME...]`
 
 use millpond_fiber::channel::{self, Receiver, Sender, spsc};
-use millpond_fiber::{Runtime, select, spawn};
+use millpond_fiber::{Runtime, Victims, select, spawn};
 use std::time::Instant;
 
 fn many(senders: u64, receivers: u64, capacity: usize, messages: u64) {
@@ -55,15 +55,15 @@ fn select_2(messages: u64) {
     let senders =
         [a, b].map(|sender| spawn(move || (0..messages / 2).for_each(|n| sender.send(n).unwrap())));
     let mut sum = 0;
-    for _ in 0..messages {
-        sum += select! {
-            recv(from_a) -> n => n.unwrap_or(0),
-            recv(from_b) -> n => n.unwrap_or(0),
-        };
+    while let Ok(n) = select! { recv(from_a) -> n => n, recv(from_b) -> n => n } {
+        sum += n;
     }
-    std::hint::black_box(sum);
-    drop((from_a, from_b));
-    senders.map(|sender| sender.join().is_ok());
+    sum += from_a.iter().chain(&from_b).sum::<u64>();
+    let half = messages / 2;
+    assert_eq!(sum, half * (half - 1));
+    senders
+        .into_iter()
+        .for_each(|sender| sender.join().unwrap());
 }
 
 /// Both ends on plain threads that are fibers' workers by force: the other fiber keeps its worker until it is told.
@@ -124,6 +124,40 @@ fn ping_pong(rounds: u64) {
     assert_eq!(n, rounds);
 }
 
+/// As `many`, with half of the senders and half of the receivers on each of two workers, that don't steal.
+fn spread(runtime: &Runtime, senders: u64, receivers: u64, capacity: usize, messages: u64) {
+    let together = std::sync::Arc::new(std::sync::Barrier::new(2));
+    let (sender, receiver) = channel::bounded(capacity);
+    let each = messages / senders;
+    let roots = [0, 1].map(|_| {
+        let (together, sender, receiver) = (together.clone(), sender.clone(), receiver.clone());
+        runtime.spawn(move || {
+            together.wait();
+            let sending: Vec<_> = (0..senders / 2)
+                .map(|_| {
+                    let sender = sender.clone();
+                    spawn(move || (0..each).for_each(|n| sender.send(n).unwrap()))
+                })
+                .collect();
+            drop(sender);
+            let receiving: Vec<_> = (0..receivers / 2)
+                .map(|_| {
+                    let receiver = receiver.clone();
+                    spawn(move || receiver.iter().sum::<u64>())
+                })
+                .collect();
+            sending.into_iter().for_each(|fiber| fiber.join().unwrap());
+            receiving
+                .into_iter()
+                .map(|fiber| fiber.join().unwrap())
+                .sum::<u64>()
+        })
+    });
+    drop((sender, receiver));
+    let sum: u64 = roots.into_iter().map(|root| root.join().unwrap()).sum();
+    assert_eq!(sum, senders * (each * (each - 1) / 2));
+}
+
 fn main() {
     let names: Vec<String> = std::env::args().skip(1).collect();
     let runtime = Runtime::builder().workers(2).build().unwrap();
@@ -132,7 +166,7 @@ fn main() {
         if !names.is_empty() && !names.iter().any(|part| name.starts_with(part.as_str())) {
             return;
         }
-        let mut times: Vec<f64> = (0..15)
+        let mut times: Vec<f64> = (0..9)
             .map(|_| {
                 let start = Instant::now();
                 runtime.block_on(|| work(messages));
@@ -142,23 +176,23 @@ fn main() {
         times.sort_by(f64::total_cmp);
         println!(
             "{name:24} {:8.1} best {:8.1} median {:8.1} worst",
-            times[0], times[7], times[14]
+            times[0], times[4], times[8]
         );
     };
     measure("chan_single_thread", 1_000_000, &runtime, &single_thread);
-    measure("ping_pong", 200_000, &runtime, &ping_pong);
-    measure("ping_pong_one_worker", 200_000, &single, &ping_pong);
-    measure("select_2", 200_000, &runtime, &select_2);
+    measure("ping_pong", 100_000, &runtime, &ping_pong);
+    measure("ping_pong_one_worker", 100_000, &single, &ping_pong);
+    measure("select_2", 100_000, &runtime, &select_2);
     for capacity in [1, 64, 1000] {
-        measure(&format!("ring_{capacity}"), 400_000, &runtime, &|n| {
+        measure(&format!("ring_{capacity}"), 100_000, &runtime, &|n| {
             ring(capacity, n)
         });
-        measure(&format!("ring_apart_{capacity}"), 400_000, &runtime, &|n| {
+        measure(&format!("ring_apart_{capacity}"), 100_000, &runtime, &|n| {
             ring_apart(capacity, n)
         });
     }
     for capacity in [0, 1, 64, 1000] {
-        measure(&format!("apart_{capacity}"), 400_000, &runtime, &|n| {
+        measure(&format!("apart_{capacity}"), 100_000, &runtime, &|n| {
             apart(capacity, n)
         });
     }
@@ -167,10 +201,21 @@ fn main() {
             thread(capacity, n)
         });
     }
+    let fixed = Runtime::builder()
+        .workers(2)
+        .victims(Victims::None)
+        .build()
+        .unwrap();
+    for capacity in [0, 1, 64, 1000] {
+        // `single` runs what only waits for the roots.
+        measure(&format!("spread_{capacity}"), 100_000, &single, &|n| {
+            spread(&fixed, 4, 4, capacity, n)
+        });
+    }
     for (name, senders, receivers) in [("spsc", 1, 1), ("mpsc", 4, 1), ("mpmc", 4, 4)] {
         for capacity in [0, 1, 64, 1000] {
             let name = format!("{name}_{capacity}");
-            measure(&name, 400_000, &runtime, &|messages| {
+            measure(&name, 100_000, &runtime, &|messages| {
                 many(senders, receivers, capacity, messages)
             });
         }

@@ -324,12 +324,12 @@ impl Header {
     ///
     /// # Safety
     /// The caller owns the fiber, and the reference isn't kept over anything that makes or drops the extra.
-    pub unsafe fn extra(&self) -> Option<&mut Extra> {
+    pub unsafe fn extra(&self) -> Option<&Extra> {
         // SAFETY: passed on.
-        unsafe { self.extra.get().as_mut() }
+        unsafe { self.extra.get().as_ref() }
     }
 
-    /// As [`Header::extra`], made if it isn't there.
+    /// As [`Header::extra`], to be changed; made if it isn't there.
     ///
     /// # Safety
     /// As for [`Header::extra`].

@@ -157,8 +157,8 @@ pub fn current_token() -> Option<CancelToken> {
 
 /// Whether the calling fiber has a token.
 pub fn has_token() -> bool {
-    // SAFETY: the calling fiber owns its record.
     current_fiber().is_some_and(|fiber| {
+        // SAFETY: the calling fiber owns its record.
         unsafe { fiber.as_ref().extra() }.is_some_and(|extra| extra.token.is_some())
     })
 }

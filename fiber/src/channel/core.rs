@@ -1,11 +1,11 @@
 //! A channel for any number of senders and receivers: a buffer and two lists of waiters behind one lock.
 //!
-//! Invariants, whenever the lock is free: receivers wait only while the buffer is empty and no sender waits; senders wait
-//! only while the buffer is full; nobody waits once it is closed. (But a waiter whose time is over, who was cancelled, or
-//! who was served by another channel of its select may stand there until it takes itself out.)
+//! Invariants, whenever the lock is free: receivers wait only while the buffer is empty and no sender waits; senders
+//! wait only while the buffer is full; nobody waits once it is closed. (But a waiter whose time is over, who was
+//! cancelled, or who was served by another channel of its select may stand there until it takes itself out.)
 //!
-//! Who finds somebody waiting on the other side claims the waiter under the lock and moves the value from frame to frame
-//! or between frame and buffer; the signal comes after the lock is free.
+//! Who finds somebody waiting on the other side claims the waiter under the lock and moves the value from frame to
+//! frame or between frame and buffer; the signal comes after the lock is free.
 
 use super::buffer::Buffer;
 use super::error::Unready;
@@ -287,5 +287,99 @@ impl<T> Core<T> {
     /// Whether a send would wait for a receiver, were there none.
     pub fn is_full(&self) -> bool {
         self.state.lock().buffer.is_full()
+    }
+}
+
+#[cfg(all(fiber_loom, test))]
+mod model {
+    use super::*;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    /// A value whose reader must have seen its writer.
+    struct Value(loom::cell::UnsafeCell<u32>);
+
+    impl Value {
+        fn new(number: u32) -> Self {
+            let value = Self(loom::cell::UnsafeCell::new(0));
+            value.0.with_mut(|place| unsafe { *place = number });
+            value
+        }
+
+        fn get(&self) -> u32 {
+            self.0.with(|place| unsafe { *place })
+        }
+    }
+
+    fn channel(capacity: usize) -> Arc<Core<Value>> {
+        Arc::new(Core::new(Buffer::bounded(capacity)))
+    }
+
+    fn check(model: impl Fn() + Sync + Send + 'static) {
+        let mut bounded = loom::model::Builder::new();
+        // More switches take minutes.
+        bounded.preemption_bound = Some(3);
+        bounded.check(model);
+    }
+
+    /// Whoever comes first waits for the other; values arrive whole and in order.
+    #[test]
+    fn values_go_over() {
+        for capacity in [0, 1] {
+            check(move || {
+                let core = channel(capacity);
+                let sender = core.clone();
+                let thread = thread::spawn(move || {
+                    for number in 1..=2 {
+                        assert!(sender.send(Value::new(number), None).is_ok());
+                    }
+                });
+                for number in 1..=2 {
+                    assert_eq!(core.recv(None).ok().map(|value| value.get()), Some(number));
+                }
+                thread.join().unwrap();
+            });
+        }
+    }
+
+    /// A send that races with the close is received, or its value comes back; nobody waits for ever.
+    #[test]
+    fn a_close_ends_waits() {
+        for capacity in [0, 1] {
+            check(move || {
+                let core = channel(capacity);
+                let (sender, closer) = (core.clone(), core.clone());
+                let sends = thread::spawn(move || match sender.send(Value::new(7), None) {
+                    Ok(()) => 7,
+                    Err((value, why)) => {
+                        assert_eq!((value.get(), why), (7, Unready::Disconnected));
+                        0
+                    }
+                });
+                let closes = thread::spawn(move || assert!(closer.close()));
+                let received = core.recv(None).map_or(0, |value| value.get());
+                assert_eq!(sends.join().unwrap(), received);
+                closes.join().unwrap();
+                assert_eq!(core.recv(None).err(), Some(Unready::Disconnected));
+            });
+        }
+    }
+
+    /// Two senders at a rendezvous, one of which may find the receiver there, or a receiver that finds both.
+    #[test]
+    fn senders_queue_up() {
+        check(|| {
+            let core = channel(0);
+            let senders = [1, 2].map(|number| {
+                let sender = core.clone();
+                thread::spawn(move || assert!(sender.send(Value::new(number), None).is_ok()))
+            });
+            let first = core.recv(None).ok().unwrap().get();
+            let second = core.recv(None).ok().unwrap().get();
+            assert_eq!(first + second, 3);
+            for sender in senders {
+                sender.join().unwrap();
+            }
+        });
     }
 }

@@ -48,8 +48,8 @@ fn channel<T>(buffer: Buffer<T>) -> (Sender<T>, Receiver<T>) {
     (Sender { shared }, receiver)
 }
 
-/// A channel that holds up to `capacity` values; a sender that finds it full waits. With a capacity of 0 it holds none: a
-/// sender and a receiver meet, and the value goes from one to the other (a rendezvous).
+/// A channel that holds up to `capacity` values; a sender that finds it full waits. With a capacity of 0 it holds none:
+/// a sender and a receiver meet, and the value goes from one to the other (a rendezvous).
 ///
 /// The room is allocated at once. Values come out in the order in which they went in.
 ///
@@ -72,7 +72,8 @@ pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     channel(Buffer::bounded(capacity))
 }
 
-/// A channel that holds any number of values: a send never waits. It allocates a block for each 64 values that it holds.
+/// A channel that holds any number of values: a send never waits. It allocates a block for each 64 values that it
+/// holds.
 pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
     channel(Buffer::unbounded())
 }

@@ -13,6 +13,9 @@ const HELD: u32 = 1;
 pub struct SpinLock<T> {
     word: AtomicU32,
     value: UnsafeCell<T>,
+    /// Those that wait, in a model.
+    #[cfg(fiber_loom)]
+    parked: std::sync::Mutex<Vec<loom::thread::Thread>>,
 }
 
 // SAFETY: the lock hands the value from thread to thread.
@@ -24,6 +27,8 @@ impl<T> SpinLock<T> {
         Self {
             word: AtomicU32::new(FREE),
             value: UnsafeCell::new(value),
+            #[cfg(fiber_loom)]
+            parked: std::sync::Mutex::default(),
         }
     }
 
@@ -44,15 +49,28 @@ impl<T> SpinLock<T> {
             .is_ok()
     }
 
+    #[cfg(not(fiber_loom))]
     #[cold]
     fn acquire_slowly(&self) {
-        let backoff = Backoff::new();
+        let backoff = crossbeam_utils::Backoff::new();
         loop {
             // Looks before it writes, so that the cache line stays with the holder.
             if self.word.load(Ordering::Relaxed) == FREE && self.try_acquire() {
                 return;
             }
             backoff.snooze();
+        }
+    }
+
+    /// In a model, two that spin may take turns for ever.
+    #[cfg(fiber_loom)]
+    fn acquire_slowly(&self) {
+        loop {
+            self.parked.lock().unwrap().push(loom::thread::current());
+            if self.try_acquire() {
+                return;
+            }
+            loom::thread::park();
         }
     }
 
@@ -69,6 +87,10 @@ impl<T> SpinLock<T> {
     pub unsafe fn release(&self) {
         // Release: the next holder sees the value as it is left.
         self.word.store(FREE, Ordering::Release);
+        #[cfg(fiber_loom)]
+        for thread in self.parked.lock().unwrap().drain(..) {
+            thread.unpark();
+        }
     }
 
     /// The value, for who holds the lock without a guard.
@@ -79,11 +101,6 @@ impl<T> SpinLock<T> {
     pub unsafe fn held(&self) -> &mut T {
         // SAFETY: passed on.
         unsafe { &mut *self.value.get() }
-    }
-
-    /// The value, for who has the lock itself alone.
-    pub fn get_mut(&mut self) -> &mut T {
-        self.value.get_mut()
     }
 }
 
@@ -118,20 +135,25 @@ impl<T> Drop for Guard<'_, T> {
     }
 }
 
-#[cfg(not(loom))]
-use crossbeam_utils::Backoff;
+#[cfg(all(fiber_loom, test))]
+mod model {
+    use super::*;
+    use loom::sync::Arc;
+    use loom::thread;
 
-/// Under the model checker, another thread must get its turn.
-#[cfg(loom)]
-struct Backoff;
-
-#[cfg(loom)]
-impl Backoff {
-    fn new() -> Self {
-        Self
-    }
-
-    fn snooze(&self) {
-        loom::thread::yield_now();
+    /// One at a time, and each sees what the one before left.
+    #[test]
+    fn one_at_a_time() {
+        loom::model(|| {
+            let lock = Arc::new(SpinLock::new(loom::cell::UnsafeCell::new(0)));
+            let add = |lock: &SpinLock<loom::cell::UnsafeCell<u32>>| {
+                lock.lock().with_mut(|number| unsafe { *number += 1 });
+            };
+            let other = lock.clone();
+            let thread = thread::spawn(move || add(&other));
+            add(&lock);
+            thread.join().unwrap();
+            assert_eq!(lock.lock().with(|number| unsafe { *number }), 2);
+        });
     }
 }

@@ -4,7 +4,8 @@
 //! holds any number; any number of fibers and plain threads may use both ends. An operation that has to wait parks its
 //! fiber and blocks a plain thread.
 //!
-//! A value is never lost: a send that fails, for whatever reason, gives it back; a receive that fails has taken nothing.
+//! A value is never lost: a send that fails, for whatever reason, gives it back; a receive that fails has taken
+//! nothing.
 //!
 //! A channel closes when [`Sender::close`] or [`Receiver::close`] is called, or when one side's last end is dropped.
 //! Receivers then get what it holds, and after that [`RecvError::Disconnected`]; senders get their values back.

@@ -26,6 +26,10 @@ pub(super) mod sealed {
         fn lock_address(&self) -> *const ();
         /// The side that it waits on.
         fn side(&self) -> Side;
+        /// Whether there is something to carry out: not, for a send without a value.
+        fn is_armed(&self) -> bool {
+            true
+        }
         /// Takes the channel's lock.
         fn acquire(&self);
         /// Gives it back.
@@ -101,8 +105,8 @@ impl<T> Receiver<T> {
 }
 
 impl<T> Sender<T> {
-    /// A send that hasn't happened yet, to choose from. If another operation is chosen, [`SendOp::into_value`] gives the
-    /// value back.
+    /// A send that hasn't happened yet, to choose from. If another operation is chosen, [`SendOp::into_value`] gives
+    /// the value back.
     pub fn send_op(&self, value: T) -> SendOp<'_, T> {
         let op = SendOp {
             core: self.core(),
@@ -272,6 +276,10 @@ unsafe impl<T> sealed::Step for SendOp<'_, T> {
 
     fn side(&self) -> Side {
         Side::Senders
+    }
+
+    fn is_armed(&self) -> bool {
+        self.full
     }
 
     fn acquire(&self) {

@@ -1,10 +1,10 @@
 //! Waiting for one of several operations. A select that finds nothing ready locks all its channels, in the order of
-//! their addresses, looks again, and stands in all their lists before it lets go (as Go's does); so nobody can find it in
-//! one list and not in another, and two selects that meet never claim each other. Afterwards it takes itself out of each.
+//! their addresses, looks again, and stands in all their lists before it lets go (as Go's does); so nobody can find it
+//! in one list and not in another, and two selects that meet never claim each other. Afterwards it takes itself out of
+//! each.
 
 use super::error::SelectTimeoutError;
 use super::operation::Operation;
-use super::operation::sealed::Step;
 use super::wait_list::{CLOSED, Claimed, REASONS};
 use crate::Cancelled;
 use crate::wait::{CANCELLED, FIRED, TIMED_OUT, Waiter};
@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 /// several that can be at once it takes one by chance, each with the same probability. An operation on a closed channel
 /// can be carried out: its result is an error.
 ///
-/// [`crate::select!`] is the short form for a fixed number of operations, [`crate::channel::Select`] one for a list that
-/// changes.
+/// [`crate::select!`] is the short form for a fixed number of operations, [`crate::channel::Select`] one for a list
+/// that changes.
 ///
 /// ```
 /// use millpond_fiber::channel;
@@ -88,7 +88,7 @@ fn wait(
     deadline: Option<Instant>,
 ) -> Result<Option<usize>, SelectTimeoutError> {
     assert!(
-        !operations.is_empty() || deadline.is_some(),
+        deadline.is_some() || operations.iter().any(|operation| operation.is_armed()),
         "a select without operations waits for ever"
     );
     let waiter = Waiter::new();
@@ -152,11 +152,12 @@ impl Order {
         }
     }
 
-    /// In any order, each as likely as the others (Fisher and Yates; the bias of the random numbers is below 2⁻³²·count).
+    /// In any order, each as likely as the others (Fisher and Yates; the bias of the random numbers is below
+    /// 2⁻³²·count).
     fn shuffled(count: usize) -> Self {
         let mut order = Self::straight(count);
         for last in (1..count).rev() {
-            let other = (u64::from(random()) * (last as u64 + 1) >> 32) as usize;
+            let other = ((u64::from(random()) * (last as u64 + 1)) >> 32) as usize;
             match &mut order {
                 Self::Few(numbers, _) => numbers.swap(last, other),
                 Self::Many(numbers) => numbers.swap(last, other),
@@ -327,8 +328,8 @@ pub fn carry_out(operations: &mut [&mut dyn Operation], limit: Limit) {
 /// [`crate::channel::Sender::send`] returns. If several operations can be carried out, each of them is as likely as the
 /// others.
 ///
-/// All receivers, senders and values are evaluated before the wait, as in Go. The value of a `send` that isn't chosen is
-/// dropped; `send_from` takes the value out of an `Option` and puts it back there when it isn't sent.
+/// All receivers, senders and values are evaluated before the wait, as in Go. The value of a `send` that isn't chosen
+/// is dropped; `send_from` takes the value out of an `Option` and puts it back there when it isn't sent.
 ///
 /// When the fiber has to wait and its token is cancelled, the first arm's result says so.
 ///

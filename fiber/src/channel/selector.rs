@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 /// Operations to choose from, for a number of them that is known only at run time.
 ///
 /// They are on channels for any number of senders and receivers; for those of [`crate::channel::spsc`] there are
-/// [`crate::channel::select`] and [`crate::select!`]. Each takes one allocation when it is added. A receive may be chosen again and again; a send is chosen once, and then
-/// needs another value ([`Select::refill`]).
+/// [`crate::channel::select`] and [`crate::select!`]. Each takes one allocation when it is added. A receive may be
+/// chosen again and again; a send is chosen once, and then needs another value ([`Select::refill`]).
 ///
 /// ```
 /// use millpond_fiber::channel::{self, Select};

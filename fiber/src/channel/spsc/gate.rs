@@ -49,8 +49,8 @@ impl Gate {
         }
     }
 
-    /// The side takes its next step, after `count`. The one that waited for it, if one did, is to be signalled. `Err` if
-    /// it was closed.
+    /// The side takes its next step, after `count`. The one that waited for it, if one did, is to be signalled. `Err`
+    /// if it was closed.
     #[inline]
     pub fn advance(&self, count: u64) -> Result<Option<Claimed>, Closed> {
         let (before, after) = (count * ONE, (count + 1) * ONE);
@@ -75,7 +75,8 @@ impl Gate {
         let claimed = waiting.claim_first();
         let flag = if waiting.is_empty() { 0 } else { WAITING };
         // A plain store: flags change under the lock, and the count by this side alone. Release: as in `advance`.
-        self.word.store((count + 1) * ONE | flag, Ordering::Release);
+        let word = (count + 1) * ONE + flag;
+        self.word.store(word, Ordering::Release);
         Ok(claimed)
     }
 

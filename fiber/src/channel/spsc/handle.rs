@@ -46,7 +46,8 @@ pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     channel(Queue::new(Some(capacity)))
 }
 
-/// A channel that holds any number of values: a send never waits. It allocates a block for each 64 values that it holds.
+/// A channel that holds any number of values: a send never waits. It allocates a block for each 64 values that it
+/// holds.
 pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
     channel(Queue::new(None))
 }

@@ -1,5 +1,8 @@
-//! Channels for one sender and one receiver, which is faster: neither locks, and each keeps to a cache line of its own as
-//! long as it knows that there is room, or values. The ends can't be cloned, nor shared by threads; they may move.
+//! Channels for one sender and one receiver, which is faster: neither locks, and each keeps to a cache line of its own
+//! as long as it knows that there is room, or values. The ends can't be cloned, nor shared by threads; they may move.
+//!
+//! For less than about eight values [`crate::channel::bounded`] is faster: there the ends wait at nearly every step,
+//! and it hands values over to who waits, where this one only tells that there is something to look for.
 //!
 //! ```
 //! use millpond_fiber::{channel::spsc, spawn};

@@ -44,8 +44,8 @@ impl<T> Receiver<T> {
 }
 
 impl<T> Sender<T> {
-    /// A send that hasn't happened yet, to choose from. If another operation is chosen, [`SendOp::into_value`] gives the
-    /// value back.
+    /// A send that hasn't happened yet, to choose from. If another operation is chosen, [`SendOp::into_value`] gives
+    /// the value back.
     pub fn send_op(&self, value: T) -> SendOp<'_, T> {
         SendOp {
             sender: self,
@@ -192,6 +192,10 @@ unsafe impl<T> Step for SendOp<'_, T> {
 
     fn side(&self) -> Kind {
         Kind::Senders
+    }
+
+    fn is_armed(&self) -> bool {
+        self.value.is_some()
     }
 
     fn acquire(&self) {

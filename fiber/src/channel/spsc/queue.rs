@@ -349,3 +349,93 @@ impl<T> Queue<T> {
         }
     }
 }
+
+#[cfg(all(fiber_loom, test))]
+mod model {
+    use super::*;
+    use loom::thread;
+    use std::sync::Arc;
+
+    /// A value whose reader must have seen its writer.
+    struct Value(loom::cell::UnsafeCell<u32>);
+
+    impl Value {
+        fn new(number: u32) -> Self {
+            let value = Self(loom::cell::UnsafeCell::new(0));
+            value.0.with_mut(|place| unsafe { *place = number });
+            value
+        }
+
+        fn get(&self) -> u32 {
+            self.0.with(|place| unsafe { *place })
+        }
+    }
+
+    fn check(model: impl Fn() + Sync + Send + 'static) {
+        let mut bounded = loom::model::Builder::new();
+        // More switches take minutes.
+        bounded.preemption_bound = Some(3);
+        bounded.check(model);
+    }
+
+    /// Either side waits for the other; values arrive whole and in order, and the end after them.
+    #[test]
+    fn values_go_over() {
+        for capacity in [Some(1), Some(2), None] {
+            check(move || {
+                let queue = Arc::new(Queue::<Value>::new(capacity));
+                let shared = queue.clone();
+                let thread = thread::spawn(move || {
+                    let side = shared.side();
+                    for number in 1..=3 {
+                        // SAFETY: the only sender.
+                        assert!(unsafe { shared.send(&side, Value::new(number), None) }.is_ok());
+                    }
+                    shared.close();
+                });
+                let side = queue.side();
+                // SAFETY: the only receiver.
+                let recv = || unsafe { queue.recv(&side, None) }.map(|value| value.get());
+                for number in 1..=3 {
+                    assert_eq!(recv(), Ok(number));
+                }
+                assert_eq!(recv(), Err(Unready::Disconnected));
+                thread.join().unwrap();
+                // SAFETY: for the last time.
+                unsafe { queue.leave(&side) };
+            });
+        }
+    }
+
+    /// The receiver closes while the sender waits or sends: what was sent is received, the rest comes back.
+    #[test]
+    fn a_close_loses_nothing() {
+        check(|| {
+            let queue = Arc::new(Queue::<Value>::new(Some(1)));
+            let shared = queue.clone();
+            let thread = thread::spawn(move || {
+                let side = shared.side();
+                let mut sent = 0;
+                for number in 1..=2 {
+                    // SAFETY: the only sender.
+                    match unsafe { shared.send(&side, Value::new(number), None) } {
+                        Ok(()) => sent += 1,
+                        Err((value, _)) => assert_eq!(value.get(), number),
+                    }
+                }
+                sent
+            });
+            queue.close();
+            let side = queue.side();
+            let mut received = 0;
+            // SAFETY: the only receiver.
+            while let Ok(value) = unsafe { queue.recv(&side, None) } {
+                received += 1;
+                assert_eq!(value.get(), received);
+            }
+            assert_eq!(thread.join().unwrap(), received);
+            // SAFETY: for the last time.
+            unsafe { queue.leave(&side) };
+        });
+    }
+}
