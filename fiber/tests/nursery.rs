@@ -401,3 +401,50 @@ fn join_sets_with_short_times() {
         }
     });
 }
+
+/// Fibers that move between workers, with guards, nurseries and joins under way.
+#[test]
+fn with_migration() {
+    watched(|| {
+        for workers in [2, 64] {
+            // SAFETY: nothing below holds what belongs to its thread over a wait.
+            let runtime = unsafe { Runtime::builder().workers(workers).migrate_started_fibers() };
+            let runtime = runtime.build().unwrap();
+            runtime.block_on(|| {
+                let (total, ended) = (sync::Mutex::new(0), Counter::new(100));
+                let lock = sync::RwLock::new(0);
+                nursery(|n| {
+                    for i in 0..100 {
+                        let (total, ended, lock) = (&total, &ended, &lock);
+                        n.spawn(move || {
+                            for _ in 0..20 {
+                                let mut guard = total.lock();
+                                yield_now();
+                                *guard += 1;
+                                drop(guard);
+                                let (a, b) = join(yield_now, || *lock.read() + i);
+                                assert_eq!((a, b), ((), i));
+                            }
+                            nursery(|n| n.spawn(yield_now));
+                            ended.done();
+                        });
+                    }
+                    ended.wait();
+                });
+                assert_eq!(total.into_inner(), 2000);
+                let sum = parallel_reduce(
+                    0..2000,
+                    || 0,
+                    |sum, i| {
+                        if i % 50 == 0 {
+                            yield_now();
+                        }
+                        sum + i
+                    },
+                    |a, b| a + b,
+                );
+                assert_eq!(sum, 1999 * 1000);
+            });
+        }
+    });
+}
