@@ -317,4 +317,31 @@ mod model {
             waiter.join().unwrap();
         });
     }
+
+    /// Used again before whoever took it to zero has woken the waiter of the first round, who goes on all the same.
+    #[test]
+    fn a_late_waker_keeps_nobody() {
+        loom::model(|| {
+            let counter = Arc::new(Counter::new(1));
+            let waits = counter.clone();
+            let waiter = thread::spawn(move || waits.wait());
+            // Not loads: loom hides one behind another thread's load and exchange.
+            let look = || counter.word.fetch_add(0, Ordering::Acquire);
+            if look() & WAITED == 0 {
+                counter.done();
+                waiter.join().unwrap();
+                return;
+            }
+            let other = counter.clone();
+            let done = thread::spawn(move || other.done());
+            if look() / ONE == 0 {
+                counter.add(1);
+                waiter.join().unwrap();
+                counter.done();
+            } else {
+                waiter.join().unwrap();
+            }
+            done.join().unwrap();
+        });
+    }
 }
