@@ -16,10 +16,10 @@ const ONE: usize = 2;
 
 /// Counts what is to be done, down to zero, where those who wait for it go on.
 ///
-/// It can be used again: a wait ends when the value was zero at one moment during it at least. Fibers park, plain threads
-/// block; any number may wait. Counting is one atomic operation. A counter takes 256 bytes: the value and the list of
-/// waiters have 128 bytes (two cache lines, which processors fetch together) each, so that neither two neighbouring
-/// counters nor the counts and the waits of one disturb each other. A wait allocates nothing.
+/// It can be used again: a wait ends when the value was zero at one moment during it at least. Fibers park, plain
+/// threads block; any number may wait. Counting is one atomic operation. A counter takes 256 bytes: the value and the
+/// list of waiters have 128 bytes (two cache lines, which processors fetch together) each, so that neither two
+/// neighbouring counters nor the counts and the waits of one disturb each other. A wait allocates nothing.
 ///
 /// ```
 /// use millpond_fiber::Counter;

@@ -126,9 +126,9 @@ impl Drop for End {
 /// Calls `work` with a nursery, and returns when all fibers that were spawned there have ended, on the calling fiber's
 /// runtime; on a plain thread, on the process's own ([`Runtime::global`]; [`Runtime::nursery`] for another).
 ///
-/// Children may borrow what lives longer than the call, `&mut` included, and spawn siblings through `&Nursery`. The wait
-/// isn't ended by a cancelled token, since what the children borrow must stay. A child costs one allocation, of its
-/// record.
+/// Children may borrow what lives longer than the call, `&mut` included, and spawn siblings through `&Nursery`. The
+/// wait isn't ended by a cancelled token, since what the children borrow must stay. A child costs one allocation, of
+/// its record.
 ///
 /// ```
 /// let mut squares = [0; 8];

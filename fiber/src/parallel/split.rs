@@ -2,10 +2,10 @@
 //! binary-splitting", PPoPP 2010) on fork and join.
 //!
 //! A loop does its range in blocks. Before each it looks whether thieves would find anything on its worker. If not, it
-//! forks the upper half of what is left and goes on with the lower one. So a loop that nobody steals from forks about as
-//! often as its range can be halved, and one that is stolen from forks again as soon as the half is gone: the division
-//! follows the work that is really left, whatever single items cost. A fork that nobody stole is run by the loop itself,
-//! without a switch. A loop of many items that is over in some microseconds forks nothing.
+//! forks the upper half of what is left and goes on with the lower one. So a loop that nobody steals from forks about
+//! as often as its range can be halved, and one that is stolen from forks again as soon as the half is gone: the
+//! division follows the work that is really left, whatever single items cost. A fork that nobody stole is run by the
+//! loop itself, without a switch. A loop of many items that is over in some microseconds forks nothing.
 //!
 //! The results of two halves are combined in the order of the range, so the operator need not be commutative.
 
