@@ -1,8 +1,8 @@
 //! Threads for calls that block: they would keep a worker, and all its fibers, from going on.
 //!
-//! A call is a task like any other, run to its end by a thread of the pool instead of a worker; so it has the same record,
-//! and its joiner the same handle. The pool starts a thread when a call comes and none is free, up to a limit; more calls
-//! than that wait in a queue. A thread that was idle for some time ends.
+//! A call is a task like any other, run to its end by a thread of the pool instead of a worker; so it has the same
+//! record, and its joiner the same handle. The pool starts a thread when a call comes and none is free, up to a limit;
+//! more calls than that wait in a queue. A thread that was idle for some time ends.
 
 use crate::join::JoinHandle;
 use crate::runtime::{self, Runtime, Shared};
@@ -180,10 +180,10 @@ impl Inner {
 /// fiber's runtime that is there for it, so that the worker's other fibers go on. On a plain thread, on a thread of the
 /// process's own runtime.
 ///
-/// The runtime has 64 such threads at most ([`crate::RuntimeBuilder::blocking_threads`]); calls that find none free wait
-/// in an unbounded queue, first in, first out. In the closure the caller is a plain thread: its waits block, and what it
-/// spawns goes to the process's own runtime. Dropping the handle lets the closure go on; a runtime that ends waits for
-/// it.
+/// The runtime has 64 such threads at most ([`crate::RuntimeBuilder::blocking_threads`]); calls that find none free
+/// wait in an unbounded queue, first in, first out. In the closure the caller is a plain thread: its waits block, and
+/// what it spawns goes to the process's own runtime. Dropping the handle lets the closure go on; a runtime that ends
+/// waits for it.
 ///
 /// ```
 /// let runtime = millpond_fiber::Runtime::new()?;

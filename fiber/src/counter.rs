@@ -16,10 +16,10 @@ const ONE: usize = 2;
 
 /// Counts what is to be done, down to zero, where those who wait for it go on.
 ///
-/// It can be used again: a wait ends when the value was zero at one moment during it at least. Fibers park, plain threads
-/// block; any number may wait. Counting is one atomic operation. A counter takes 256 bytes: the value and the list of
-/// waiters have 128 bytes (two cache lines, which processors fetch together) each, so that neither two neighbouring
-/// counters nor the counts and the waits of one disturb each other. A wait allocates nothing.
+/// It can be used again: a wait ends when the value was zero at one moment during it at least. Fibers park, plain
+/// threads block; any number may wait. Counting is one atomic operation. A counter takes 256 bytes: the value and the
+/// list of waiters have 128 bytes (two cache lines, which processors fetch together) each, so that neither two
+/// neighbouring counters nor the counts and the waits of one disturb each other. A wait allocates nothing.
 ///
 /// ```
 /// use millpond_fiber::Counter;
@@ -315,6 +315,33 @@ mod model {
             thread.join().unwrap();
             second.join().unwrap();
             waiter.join().unwrap();
+        });
+    }
+
+    /// Used again before whoever took it to zero has woken the waiter of the first round, who goes on all the same.
+    #[test]
+    fn a_late_waker_keeps_nobody() {
+        loom::model(|| {
+            let counter = Arc::new(Counter::new(1));
+            let waits = counter.clone();
+            let waiter = thread::spawn(move || waits.wait());
+            // Not loads: loom hides one behind another thread's load and exchange.
+            let look = || counter.word.fetch_add(0, Ordering::Acquire);
+            if look() & WAITED == 0 {
+                counter.done();
+                waiter.join().unwrap();
+                return;
+            }
+            let other = counter.clone();
+            let done = thread::spawn(move || other.done());
+            if look() / ONE == 0 {
+                counter.add(1);
+                waiter.join().unwrap();
+                counter.done();
+            } else {
+                waiter.join().unwrap();
+            }
+            done.join().unwrap();
         });
     }
 }

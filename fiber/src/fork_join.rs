@@ -1,5 +1,6 @@
 //! Fork and join: two closures at once, of which the caller runs at least one. The second is put where thieves find it;
-//! if none has come when the first is done, the caller takes it back and runs it on its own stack (as Cilk and rayon do).
+//! if none has come when the first is done, the caller takes it back and runs it on its own stack (as Cilk and rayon
+//! do).
 
 use crate::Runtime;
 use crate::join::{JoinError, JoinHandle};
@@ -11,8 +12,8 @@ use std::panic::{self, AssertUnwindSafe};
 ///
 /// `a` runs on the calling fiber. `b` does too, after `a`, unless another worker took it meanwhile or `a` waited for
 /// something: then it runs in a fiber of its own, and the caller parks until it has ended. So `b` must not rely on
-/// fiber-local values or the cancel token of the caller. A call costs one allocation, of a task record. On a plain thread
-/// both run on the process's own runtime.
+/// fiber-local values or the cancel token of the caller. A call costs one allocation, of a task record. On a plain
+/// thread both run on the process's own runtime.
 ///
 /// ```
 /// fn sum(numbers: &[u64]) -> u64 {

@@ -117,8 +117,8 @@ impl<T> JoinHandle<T> {
         }
     }
 
-    /// As [`JoinHandle::join`]; but if the task stands where the calling fiber's worker put its latest, it is taken from
-    /// there and run on the caller's stack.
+    /// As [`JoinHandle::join`]; but if the task stands where the calling fiber's worker put its latest, it is taken
+    /// from there and run on the caller's stack.
     pub(crate) fn run_or_join(self) -> Result<T, JoinError> {
         if worker::current().is_some_and(|worker| worker.take_back(self.task)) {
             // SAFETY: taken out of its queue, so the caller's, and it hasn't run.

@@ -80,7 +80,7 @@ pub use fork_join::join;
 pub use join::{JoinError, JoinHandle};
 pub use join_set::{JoinSet, TimedOut};
 pub use local::FiberLocal;
-pub use nursery::{Nursery, nursery};
+pub use nursery::{Nursery, ScopedJoinHandle, nursery};
 pub use parallel::{
     Granularity, ParallelHandle, parallel_chunks, parallel_chunks_mut, parallel_for,
     parallel_for_chunks, parallel_map, parallel_reduce, parallel_reduce_chunks, spawn_parallel_for,

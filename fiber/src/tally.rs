@@ -44,8 +44,8 @@ impl Tally {
         let tally = unsafe { &*this };
         // Through pointers only: after the subtraction the frame may be gone.
         let (word, waiter) = (ptr::from_ref(&*tally.word), ptr::from_ref(&tally.waiter));
-        // Release: the owner sees what the children did. Acquire: the last one sees the waiter, and its signal passes on
-        // what the children before it did.
+        // Release: the owner sees what the children did. Acquire: the last one sees the waiter, and its signal passes
+        // on what the children before it did.
         // SAFETY: as above.
         if unsafe { (*word).fetch_sub(children, Ordering::AcqRel) } == children {
             // SAFETY: the owner waits until it is signalled; nobody else claims its waiter.
@@ -90,8 +90,8 @@ mod model {
         results: [UnsafeCell<u32>; 3],
     }
 
-    /// A child, and one that it spawns on its way, end while the owner waits: the owner goes on when both have, and sees
-    /// what they did.
+    /// A child, and one that it spawns on its way, end while the owner waits: the owner goes on when both have, and
+    /// sees what they did.
     #[test]
     fn the_owner_waits_for_all() {
         let mut builder = loom::model::Builder::new();

@@ -5,10 +5,12 @@ use std::ops::Range;
 
 /// Calls `body` with each number of a range, on all workers that are free, and returns when all calls have ended.
 ///
-/// The body may borrow, wait, and call parallel loops itself. How the range is divided follows the clock and the
-/// thieves: see [`Granularity::Auto`]; [`parallel_for_chunks`] lets the caller choose. The order of the calls isn't
-/// defined. A call that nobody steals from costs some forks (about 50 ns each) and a look at the clock every few
-/// microseconds. On a plain thread the loop runs on the process's own runtime.
+/// The body may borrow, wait, and call parallel loops itself; but one call must not wait for another, which may come
+/// after it on the same fiber. How the range is divided follows the clock and the thieves: see [`Granularity::Auto`];
+/// [`parallel_for_chunks`] lets the caller choose. A loop over 64 items or more (blocks, with a batch) isn't shared
+/// before it has run for 4 microseconds. The order of the calls isn't defined. A call that nobody steals from costs
+/// some forks (about 50 ns each) and a look at the clock every few microseconds. On a plain thread the loop runs on the
+/// process's own runtime.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicUsize, Ordering};

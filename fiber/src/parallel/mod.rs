@@ -27,8 +27,8 @@ pub enum Granularity {
     /// Blocks that take some microseconds each: they start with one item and follow the clock.
     #[default]
     Auto,
-    /// As `Auto`, but no block is smaller (except the last one of a part): for bodies that have a cost per call, and for
-    /// loops that are too short to be worth a second worker.
+    /// As `Auto`, but no block is smaller (except the last one of a part): for bodies that have a cost per call, and
+    /// for loops that are too short to be worth a second worker.
     AtLeast(usize),
     /// Blocks of this size, of which the last may be smaller.
     Exactly(usize),

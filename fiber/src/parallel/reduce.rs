@@ -3,8 +3,8 @@
 use super::{Granularity, Units, split};
 use std::ops::Range;
 
-/// Folds a range in parts with `op`, each from `identity()`, and combines the parts' results with `reducer`, in the order
-/// of the range.
+/// Folds a range in parts with `op`, each from `identity()`, and combines the parts' results with `reducer`, in the
+/// order of the range.
 ///
 /// So with an associative `reducer`, and `op` and `identity` that fit it, the result is the sequential fold's, also if
 /// the operator isn't commutative. How the range is divided isn't the same from run to run: a sum of floating-point

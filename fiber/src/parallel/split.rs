@@ -2,10 +2,10 @@
 //! binary-splitting", PPoPP 2010) on fork and join.
 //!
 //! A loop does its range in blocks. Before each it looks whether thieves would find anything on its worker. If not, it
-//! forks the upper half of what is left and goes on with the lower one. So a loop that nobody steals from forks about as
-//! often as its range can be halved, and one that is stolen from forks again as soon as the half is gone: the division
-//! follows the work that is really left, whatever single items cost. A fork that nobody stole is run by the loop itself,
-//! without a switch.
+//! forks the upper half of what is left and goes on with the lower one. So a loop that nobody steals from forks about
+//! as often as its range can be halved, and one that is stolen from forks again as soon as the half is gone: the
+//! division follows the work that is really left, whatever single items cost. A fork that nobody stole is run by the
+//! loop itself, without a switch. A loop of many items that is over in some microseconds forks nothing.
 //!
 //! The results of two halves are combined in the order of the range, so the operator need not be commutative.
 
@@ -43,7 +43,7 @@ where
         reduce,
         stop: AtomicBool::new(false),
     };
-    let whole = || all.part(identity(), 0..units, Pace::new(least));
+    let whole = || all.part(identity(), 0..units, Pace::new(units, least));
     match worker::current_fiber() {
         Some(_) => whole(),
         None => Runtime::global().block_on(whole),
@@ -69,10 +69,9 @@ where
     /// Goes on from `state` with a range.
     fn part(&self, mut state: T, mut units: Range<usize>, mut pace: Pace) -> T {
         let stop = StopOthers(&self.stop);
-        pace.start();
         // Relaxed: only saves work.
         while !units.is_empty() && !self.stop.load(Ordering::Relaxed) {
-            if units.len() >= 2 * pace.block() && is_hungry() {
+            if pace.shares() && units.len() / 2 >= pace.block() && is_hungry() {
                 state = self.halves(state, units, pace);
                 break;
             }
@@ -92,7 +91,7 @@ where
         let (left, right) = (units.start..middle, middle..units.end);
         let (left, right) = fork_join::join_in_fiber(
             || self.part(state, left, pace),
-            || self.part((self.identity)(), right, pace),
+            || self.part((self.identity)(), right, pace.split_off()),
         );
         (self.reduce)(left, right)
     }

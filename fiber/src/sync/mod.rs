@@ -1,10 +1,10 @@
-//! Locks and their kin for fibers: whoever waits parks the fiber, and other fibers run on; a plain thread blocks. Fibers
-//! and threads may share one.
+//! Locks and their kin for fibers: whoever waits parks the fiber, and other fibers run on; a plain thread blocks.
+//! Fibers and threads may share one.
 //!
 //! Unlike the standard library's, these may be held over a wait, and given back on another thread than they were taken
 //! on: nothing in them depends on a thread. So their guards are `Send` where the data is, and a fiber that moves to
-//! another worker with a guard does no harm. They are *not poisoned*: a panic gives the lock back as any other end of the
-//! guard's scope does, and whoever must not see what a panic left half done has to see to that himself. No lock is
+//! another worker with a guard does no harm. They are *not poisoned*: a panic gives the lock back as any other end of
+//! the guard's scope does, and whoever must not see what a panic left half done has to see to that himself. No lock is
 //! reentrant.
 //!
 //! Each wait comes in four forms: for as long as it takes; not at all (`try_`); for a time (`_timeout`); and until the

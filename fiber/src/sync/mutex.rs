@@ -1,11 +1,11 @@
 //! A mutex. Its word says whether it is locked and whether anybody stands in the list; the list is used under a lock of
 //! its own, for some instructions at a time.
 //!
-//! Whoever comes while the lock is free takes it, also when others wait (barging): handing it to a fiber that must first
-//! be scheduled would leave it unused meanwhile, and all who share a busy lock would go at the pace of the scheduler. But
-//! a waiter that was woken and found the lock taken again goes back to the front of the list, and the next unlock hands
-//! it the lock. So a waiter is woken in vain once at most. (The idea is that of WebKit's ParkingLot, by Filip Pizlo, which
-//! is fair by the clock.)
+//! Whoever comes while the lock is free takes it, also when others wait (barging): handing it to a fiber that must
+//! first be scheduled would leave it unused meanwhile, and all who share a busy lock would go at the pace of the
+//! scheduler. But a waiter that was woken and found the lock taken again goes back to the front of the list, and the
+//! next unlock hands it the lock. So a waiter is woken in vain once at most. (The idea is that of WebKit's ParkingLot,
+//! by Filip Pizlo, which is fair by the clock.)
 
 use super::{Patience, certain, unless_cancelled};
 use crate::atomics::{self, AtomicU32, Ordering};
@@ -121,8 +121,8 @@ impl Raw {
         }
     }
 
-    /// Puts the node in the list, at its end the first time, at its front later; `false` if the lock was free and is the
-    /// caller's now.
+    /// Puts the node in the list, at its end the first time, at its front later; `false` if the lock was free and is
+    /// the caller's now.
     fn stand_in_line(&self, node: &Node) -> bool {
         let mut waiters = self.waiters();
         let mut word = self.word.load(Ordering::Relaxed);
@@ -131,8 +131,8 @@ impl Raw {
             if next == word {
                 break;
             }
-            // Acquire: as in `try_lock`, if it was free. Otherwise the holder sees WAITED when it unlocks, and comes for
-            // the list's lock, which publishes the node.
+            // Acquire: as in `try_lock`, if it was free. Otherwise the holder sees WAITED when it unlocks, and comes
+            // for the list's lock, which publishes the node.
             match self
                 .word
                 .compare_exchange_weak(word, next, Ordering::Acquire, Ordering::Relaxed)
@@ -197,8 +197,9 @@ impl Raw {
 
 /// Mutual exclusion for data. Uncontended, a lock and its unlock are one atomic operation each.
 ///
-/// Waiters are woken first in, first out. Whoever comes meanwhile may take the lock before the woken one gets to it; but
-/// that one is woken in vain at most once, and is handed the lock the next time. See [`crate::sync`] for what all locks have in common.
+/// Waiters are woken first in, first out. Whoever comes meanwhile may take the lock before the woken one gets to it;
+/// but that one is woken in vain at most once, and is handed the lock the next time. See [`crate::sync`] for what all
+/// locks have in common.
 ///
 /// ```
 /// use millpond_fiber::sync::Mutex;

@@ -1,6 +1,6 @@
 //! A readers-writer lock. Its word holds the number of readers, whether a writer has it, and whether anybody stands in
-//! the list. While somebody does, the lock goes to those in the list only, in their order: to a writer, or to all readers
-//! before the next writer. So neither writers nor readers starve.
+//! the list. While somebody does, the lock goes to those in the list only, in their order: to a writer, or to all
+//! readers before the next writer. So neither writers nor readers starve.
 
 use super::{GaveUp, Patience, certain, unless_cancelled};
 use crate::atomics::{AtomicUsize, Mutex, MutexGuard, Ordering};
@@ -148,8 +148,8 @@ impl Raw {
 
 /// A lock that one writer or any number of readers have.
 ///
-/// First come, first served: a reader that comes while a writer waits, waits behind it. So a fiber that reads already must
-/// not lock it to read again. See [`crate::sync`] for what all locks have in common.
+/// First come, first served: a reader that comes while a writer waits, waits behind it. So a fiber that reads already
+/// must not lock it to read again. See [`crate::sync`] for what all locks have in common.
 ///
 /// ```
 /// use millpond_fiber::sync::RwLock;

@@ -82,7 +82,8 @@ impl Semaphore {
         self.acquire_many(1)
     }
 
-    /// Takes permits; waits until there are so many. Those who come later wait behind, however few they need.
+    /// Takes permits; waits until there are so many. Those who come later wait behind, however few they need; so
+    /// whoever waits for more than there will ever be keeps all of them waiting.
     pub fn acquire_many(&self, count: usize) -> Permits<'_> {
         certain(self.take(count, Patience::Endless));
         self.permits(count)
