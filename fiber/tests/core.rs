@@ -424,10 +424,7 @@ fn with_migration_fibers_move() {
                     })
                 })
                 .collect();
-            fibers
-                .into_iter()
-                .map(|fiber| fiber.join().unwrap())
-                .any(|moved| moved)
+            fibers.into_iter().any(|fiber| fiber.join().unwrap())
         });
         assert!(moved);
     });

@@ -5,6 +5,7 @@ mod support;
 use millpond_fiber::Builder;
 use support::{child, is_child, runtime};
 
+#[expect(unconditional_recursion, reason = "the overflow is the test")]
 fn endless(depth: usize) -> usize {
     let frame = [depth; 64];
     std::hint::black_box(&frame);
