@@ -1,0 +1,96 @@
+//! Loops over a million items.
+
+use std::hint::black_box;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use super::{Blocking, Slot, slots};
+use crate::fail::check;
+use crate::measure::{Outcome, Rounds};
+use crate::params::Params;
+use crate::work::{work, work_sum};
+
+/// Items of a loop.
+pub fn items(params: &Params) -> usize {
+    params.scaled(1_000_000, 1_000)
+}
+
+/// Items of a chunk where the benchmark chooses.
+pub const CHUNK: usize = 4_096;
+
+/// Units of work in an item where the name doesn't say.
+pub const UNITS: u32 = 15;
+
+/// Where a loop stores.
+pub fn places(len: usize) -> &'static [AtomicU32] {
+    (0..len).map(|_| AtomicU32::new(0)).collect::<Vec<_>>().leak()
+}
+
+/// Checks what a loop stored, and clears it.
+pub fn check_places(places: &[AtomicU32], right: u64) {
+    // Relaxed: the loop's end published the stores.
+    let sum: u64 = places.iter().map(|place| u64::from(place.swap(0, Relaxed))).sum();
+    check(sum == right, || format!("the items' sum is {sum} and not {right}"));
+}
+
+pub fn store<R: Blocking>(params: &Params) -> Outcome {
+    let (len, units) = (items(params), black_box(params.number() as u32));
+    let places = places(len);
+    let right = work_sum(0..len, units);
+    let mut rounds = Rounds::new(params);
+    while rounds.more() {
+        R::parallel_for(len, move |i| places[i].store(work(i as u32, units), Relaxed));
+        rounds.done(len as u64);
+    }
+    let outcome = rounds.finish();
+    check_places(places, right);
+    outcome
+}
+
+pub fn shared_atomic<R: Blocking>(params: &Params) -> Outcome {
+    sum::<R>(params, |len, sum| {
+        let units = black_box(UNITS);
+        R::parallel_for(len, move |i| {
+            sum.fetch_add(u64::from(work(i as u32, units)), Relaxed);
+        });
+    })
+}
+
+pub fn per_chunk<R: Blocking>(params: &Params) -> Outcome {
+    sum::<R>(params, |len, sum| {
+        R::parallel_chunks(len, CHUNK, move |range| {
+            sum.fetch_add(work_sum(range, UNITS), Relaxed);
+        });
+    })
+}
+
+pub fn no_atomic<R: Blocking>(params: &Params) -> Outcome {
+    let sums = slots(items(params).div_ceil(CHUNK));
+    sum::<R>(params, |len, sum| {
+        R::parallel_chunks(len, CHUNK, move |range| {
+            let place = &sums[range.start / CHUNK];
+            place.set(work_sum(range, UNITS));
+        });
+        sum.store(sums.iter().map(Slot::get).sum(), Relaxed);
+    })
+}
+
+pub fn reduce<R: Blocking>(params: &Params) -> Outcome {
+    sum::<R>(params, |len, sum| {
+        let units = black_box(UNITS);
+        sum.store(R::parallel_sum(len, move |i| u64::from(work(i as u32, units))), Relaxed);
+    })
+}
+
+fn sum<R: Blocking>(params: &Params, run: impl Fn(usize, &'static AtomicU64)) -> Outcome {
+    let len = items(params);
+    let right = work_sum(0..len, UNITS);
+    let sum: &'static AtomicU64 = Box::leak(Box::default());
+    let mut rounds = Rounds::new(params);
+    while rounds.more() {
+        run(len, sum);
+        let sum = sum.swap(0, Relaxed);
+        check(sum == right, || format!("the items' sum is {sum} and not {right}"));
+        rounds.done(len as u64);
+    }
+    rounds.finish()
+}

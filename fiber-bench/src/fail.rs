@@ -1,0 +1,38 @@
+//! How a run ends that cannot go on: with a sentence on standard error and a status of its own.
+
+/// Status of a run whose arguments were wrong.
+pub const STATUS_USAGE: u8 = 2;
+/// Status of a run whose result was wrong.
+pub const STATUS_WRONG: u8 = 3;
+/// Status of a run that this machine, or this runtime, can't do.
+pub const STATUS_CANNOT_RUN: u8 = 5;
+
+/// Ends the process unless the result is what it must be.
+#[track_caller]
+pub fn check(right: bool, what: impl FnOnce() -> String) {
+    if !right {
+        eprintln!("fiber-runner: check failed: {}", what());
+        leave(STATUS_WRONG);
+    }
+}
+
+/// Ends the process because the run needs what isn't there.
+pub fn cannot_run(why: &str) -> ! {
+    eprintln!("fiber-runner: {why}");
+    leave(STATUS_CANNOT_RUN)
+}
+
+/// Ends the process on any panic, in any thread; otherwise the others would wait for it for ever.
+pub fn exit_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        report(info);
+        leave(101)
+    }));
+}
+
+fn leave(status: u8) -> ! {
+    // SAFETY: _exit has no precondition. It doesn't run the destructors of runtimes that still have work, which may
+    // never end.
+    unsafe { libc::_exit(i32::from(status)) }
+}
