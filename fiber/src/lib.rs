@@ -25,6 +25,7 @@
 //!
 //! [`RuntimeBuilder::migrate_started_fibers`] lifts the restriction and is `unsafe` for it.
 
+mod atomics;
 mod cancel;
 mod control;
 mod fiber;
@@ -36,7 +37,6 @@ mod local;
 mod ready;
 mod runtime;
 mod stack;
-mod sync;
 mod task;
 mod timer;
 mod wait;
