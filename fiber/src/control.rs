@@ -13,7 +13,7 @@
 //! wait brings exactly once. An event that comes while the fiber isn't parked for it stays in the word as a bit, so a
 //! wake before the park is never lost; and a fiber that waits for a signal isn't disturbed by permits.
 
-use crate::sync::{AtomicU32, Ordering};
+use crate::atomics::{AtomicU32, Ordering};
 
 const IDLE: u32 = 0;
 const ASSIGNED: u32 = 1;

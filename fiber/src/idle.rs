@@ -5,7 +5,7 @@
 //! While a worker searches, nobody is woken: the searcher will find the work, and a worker that finds some while it is
 //! the last searcher wakes the next (as in Go's scheduler).
 
-use crate::sync::{AtomicU64, AtomicUsize, Ordering, fence};
+use crate::atomics::{AtomicU64, AtomicUsize, Ordering, fence};
 
 /// The most workers a runtime has.
 pub const MAX_WORKERS: usize = 256;

@@ -1,7 +1,7 @@
 //! Fibers that other threads woke, on their way to their worker: pushed one by one or as a chain, taken all at once, so
 //! that no pop reads the link of a record it doesn't own.
 
-use crate::sync::{AtomicPtr, Ordering};
+use crate::atomics::{AtomicPtr, Ordering};
 use crate::task::Header;
 use std::ptr::{self, NonNull};
 

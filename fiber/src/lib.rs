@@ -25,7 +25,9 @@
 //!
 //! [`RuntimeBuilder::migrate_started_fibers`] lifts the restriction and is `unsafe` for it.
 
+mod atomics;
 mod cancel;
+pub mod channel;
 mod control;
 mod fiber;
 mod global;
@@ -36,7 +38,6 @@ mod local;
 mod ready;
 mod runtime;
 mod stack;
-mod sync;
 mod task;
 mod timer;
 mod wait;

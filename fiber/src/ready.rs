@@ -1,6 +1,6 @@
 //! The started fibers of one worker that can go on, first in, first out: a list through the records' links.
 
-use crate::sync::Ordering;
+use crate::atomics::Ordering;
 use crate::task::Header;
 use std::cell::Cell;
 use std::ptr::{self, NonNull};

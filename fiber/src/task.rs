@@ -8,7 +8,7 @@
 use crate::control::{Control, Event};
 use crate::runtime::Shared;
 use crate::stack::Runner;
-use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use crate::atomics::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use crate::wait::Waiter;
 use millpond::pool::{Pool, PoolBox};
 use std::any::Any;

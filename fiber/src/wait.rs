@@ -3,7 +3,7 @@
 //! frame is gone no sooner than the one signal has arrived, and nobody touches it after that.
 
 use crate::control::Event;
-use crate::sync::{AtomicUsize, Ordering};
+use crate::atomics::{AtomicUsize, Ordering};
 use crate::task::Header;
 use crate::worker::{self, WakeBatch};
 use std::cell::Cell;
