@@ -15,6 +15,7 @@ pub mod measure;
 pub mod memory;
 pub mod params;
 pub mod report;
+pub mod rules;
 pub mod runner;
 pub mod runtimes;
 pub mod work;

@@ -1,12 +1,12 @@
 //! Messages between tasks.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use super::Blocking;
-use crate::fail::check;
 use crate::measure::{Outcome, Rounds, SAMPLE_EVERY};
 use crate::params::Params;
+use crate::rules::*;
 use crate::work::thread_id;
 
 /// Where the two sides of a ping-pong start.
@@ -16,14 +16,6 @@ pub enum Start {
     Anywhere,
     /// On different workers: each keeps its worker busy until the other has started.
     Apart,
-}
-
-/// Waits, without giving the worker away, until as many tasks have come here.
-pub fn meet(arrived: &AtomicUsize, all: usize) {
-    arrived.fetch_add(1, Ordering::SeqCst);
-    while arrived.load(Ordering::SeqCst) < all {
-        std::hint::spin_loop();
-    }
 }
 
 pub fn ping_pong<R: Blocking>(params: &Params, start: Start) -> Outcome {
@@ -56,8 +48,7 @@ pub fn ping_pong<R: Blocking>(params: &Params, start: Start) -> Outcome {
                     rounds.single(before.elapsed());
                 }
             }
-            let right = (trips * (trips + 1) / 2) as u64;
-            check(sum == right, || format!("the answers' sum is {sum} and not {right}"));
+            check_sum(sum, trips as u64 + 1);
             rounds.done(trips as u64);
         }
         (rounds.finish(), thread_id())
@@ -76,7 +67,7 @@ pub fn single<R: Blocking>(params: &Params) -> Outcome {
             R::send(&sender, value);
         }
         let sum: u64 = (0..CAPACITY).filter_map(|_| R::recv(&mut receiver)).sum();
-        check(sum == CAPACITY * (CAPACITY - 1) / 2, || format!("the messages' sum is {sum}"));
+        check_sum(sum, CAPACITY);
         rounds.done(CAPACITY);
     }
     rounds.finish()
@@ -87,19 +78,11 @@ pub fn spsc<R: Blocking>(params: &Params) -> Outcome {
     let mut rounds = Rounds::new(params);
     while rounds.more() {
         let sum = R::spsc(capacity, count);
-        check(sum == count * (count - 1) / 2, || format!("the messages' sum is {sum}"));
+        check_sum(sum, count);
         rounds.done(count);
     }
     rounds.finish()
 }
-
-/// Messages in a round.
-pub fn messages(params: &Params) -> u64 {
-    params.scaled(20_000, 400) as u64 / 4 * 4
-}
-
-/// Senders, and receivers where there are several.
-pub const SIDES: u64 = 4;
 
 fn send_all<R: Blocking>(sender: &R::Sender<u64>, count: u64) -> Vec<R::Handle<()>> {
     let start = |side| {
@@ -125,7 +108,7 @@ pub fn mpsc<R: Blocking>(params: &Params) -> Outcome {
             sum += value;
         }
         senders.into_iter().for_each(R::join);
-        check(sum == count * (count - 1) / 2, || format!("the messages' sum is {sum}"));
+        check_sum(sum, count);
         rounds.done(count);
     }
     rounds.finish()
@@ -151,7 +134,7 @@ pub fn mpmc<R: Blocking>(params: &Params) -> Outcome {
         drop(sender);
         senders.into_iter().for_each(R::join);
         let sum: u64 = receivers.into_iter().map(R::join).sum();
-        check(sum == count * (count - 1) / 2, || format!("the messages' sum is {sum}"));
+        check_sum(sum, count);
         rounds.done(count);
     }
     rounds.finish()
@@ -162,7 +145,7 @@ pub fn select<R: Blocking>(params: &Params) -> Outcome {
     let mut rounds = Rounds::new(params);
     while rounds.more() {
         let start = |first: u64| {
-            let (sender, receiver) = R::channel(64);
+            let (sender, receiver) = R::channel(SELECT_CAPACITY);
             let task = R::spawn(move || (first..count).step_by(2).for_each(|value| R::send(&sender, value)));
             (task, receiver)
         };
@@ -171,10 +154,7 @@ pub fn select<R: Blocking>(params: &Params) -> Outcome {
         let got = R::select_all(evens, odds);
         R::join(even);
         R::join(odd);
-        let sum = got[0].1 + got[1].1;
-        let counts = (got[0].0, got[1].0);
-        check(counts == (count / 2, count / 2), || format!("{counts:?} messages came by the channels"));
-        check(sum == count * (count - 1) / 2, || format!("the messages' sum is {sum}"));
+        check_select(got, count);
         rounds.done(count);
     }
     rounds.finish()

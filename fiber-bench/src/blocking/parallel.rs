@@ -1,40 +1,18 @@
 //! Loops over a million items.
 
 use std::hint::black_box;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::{Blocking, Slot, slots};
 use crate::fail::check;
 use crate::measure::{Outcome, Rounds};
 use crate::params::Params;
+use crate::rules::*;
 use crate::work::{work, work_sum};
-
-/// Items of a loop.
-pub fn items(params: &Params) -> usize {
-    params.scaled(1_000_000, 1_000)
-}
-
-/// Items of a chunk where the benchmark chooses.
-pub const CHUNK: usize = 4_096;
-
-/// Units of work in an item where the name doesn't say.
-pub const UNITS: u32 = 15;
-
-/// Where a loop stores.
-pub fn places(len: usize) -> &'static [AtomicU32] {
-    (0..len).map(|_| AtomicU32::new(0)).collect::<Vec<_>>().leak()
-}
-
-/// Checks what a loop stored, and clears it.
-pub fn check_places(places: &[AtomicU32], right: u64) {
-    // Relaxed: the loop's end published the stores.
-    let sum: u64 = places.iter().map(|place| u64::from(place.swap(0, Relaxed))).sum();
-    check(sum == right, || format!("the items' sum is {sum} and not {right}"));
-}
 
 pub fn store<R: Blocking>(params: &Params) -> Outcome {
     let (len, units) = (items(params), black_box(params.number() as u32));
-    let places = places(len);
+    let places = stores(len);
     let right = work_sum(0..len, units);
     let mut rounds = Rounds::new(params);
     while rounds.more() {
@@ -42,7 +20,7 @@ pub fn store<R: Blocking>(params: &Params) -> Outcome {
         rounds.done(len as u64);
     }
     let outcome = rounds.finish();
-    check_places(places, right);
+    check_stores(places, right);
     outcome
 }
 

@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::channels::meet;
 use super::{Blocking, Gate, Group, slots};
 use crate::fail::check;
 use crate::measure::{Outcome, Rounds, Usage};
 use crate::params::Params;
+use crate::rules::*;
 
 /// Lets others run until as many tasks have come.
 fn await_all<R: Blocking>(arrived: &AtomicUsize, all: usize) {
@@ -16,9 +16,6 @@ fn await_all<R: Blocking>(arrived: &AtomicUsize, all: usize) {
         R::sleep(Duration::from_micros(200));
     }
 }
-
-/// The time in which blocking_pressure must be over.
-pub const PRESSURE_LIMIT: f64 = 4.0;
 
 pub fn pressure<R: Blocking>(params: &Params) -> Outcome {
     let tasks = params.scaled(5_000, 20);
@@ -40,8 +37,7 @@ pub fn pressure<R: Blocking>(params: &Params) -> Outcome {
     let sum: u64 = (0..tasks).filter_map(|_| R::recv(&mut receiver)).sum();
     let ends: Vec<Duration> = handles.into_iter().map(R::join).collect();
     let seconds = start.elapsed().as_secs_f64();
-    let right = (tasks * (tasks - 1) / 2) as u64;
-    check(sum == right, || format!("the messages' sum is {sum} and not {right}"));
+    check_sum(sum, tasks as u64);
     check(seconds < PRESSURE_LIMIT, || format!("{tasks} tasks took {seconds:.2} s"));
     Outcome {
         ops: tasks as u64,
@@ -112,7 +108,7 @@ pub fn herd<R: Blocking>(params: &Params) -> Outcome {
         }
         gate.open();
         let sum: u64 = handles.into_iter().map(R::join).sum();
-        check(sum == (fibers * (fibers - 1) / 2) as u64, || format!("the fibers' sum is {sum}"));
+        check_sum(sum, fibers as u64);
         rounds.done(fibers as u64);
     }
     rounds.finish()

@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use super::{Blocking, Group, slots};
-use crate::fail::check;
 use crate::measure::{Outcome, Rounds, SAMPLE_EVERY};
 use crate::params::Params;
+use crate::rules::*;
 use crate::work;
 
 pub fn nursery<R: Blocking>(params: &Params) -> Outcome {
@@ -15,11 +15,9 @@ pub fn nursery<R: Blocking>(params: &Params) -> Outcome {
     let mut round = 0;
     while rounds.more() {
         R::nursery(children, move |child| places[child].set(round + child as u64));
-        let sum: u64 = places.iter().map(super::Slot::get).sum();
-        let n = children as u64;
-        check(sum == n * round + n * (n - 1) / 2, || format!("the children's sum is {sum}"));
+        check_places(places, round);
         round += 1;
-        rounds.done(n);
+        rounds.done(children as u64);
     }
     rounds.finish()
 }
@@ -38,7 +36,7 @@ pub fn sequential<R: Blocking>(params: &Params) -> Outcome {
                 sum += R::join(R::spawn(move || i));
             }
         }
-        check(sum == fibers * (fibers - 1) / 2, || format!("the fibers' sum is {sum}"));
+        check_sum(sum as u64, fibers as u64);
         rounds.done(fibers as u64);
     }
     rounds.finish()
@@ -59,9 +57,7 @@ pub fn trivial<R: Blocking>(params: &Params) -> Outcome {
             });
         }
         group.wait();
-        let sum: u64 = places.iter().map(super::Slot::get).sum();
-        let right = work::work_sum(1..tasks + 1, 1) + tasks as u64 * round;
-        check(sum == right, || format!("the tasks' sum is {sum} and not {right}"));
+        check_trivial(places, round);
         round += 1;
         rounds.done(tasks as u64);
     }
@@ -79,11 +75,9 @@ pub fn switch<R: Blocking>(params: &Params) -> Outcome {
             R::yield_now();
             places[task].set(places[task].get() + task as u64);
         });
-        let sum: u64 = places.iter().map(super::Slot::get).sum();
-        let n = tasks as u64;
-        check(sum == n * round + n * (n - 1) / 2, || format!("the tasks' sum is {sum}"));
+        check_places(places, round);
         round += 1;
-        rounds.done(n);
+        rounds.done(tasks as u64);
     }
     rounds.finish()
 }
@@ -101,29 +95,28 @@ pub fn yield_many<R: Blocking>(params: &Params) -> Outcome {
             }
             places[fiber].set(done);
         });
-        let sum: u64 = places.iter().map(super::Slot::get).sum();
-        check(sum == (fibers * yields) as u64, || format!("there were {sum} yields"));
-        places.iter().for_each(|place| place.set(0));
-        rounds.done(sum);
+        check_yields(places, yields);
+        rounds.done((fibers * yields) as u64);
     }
     rounds.finish()
 }
 
 pub fn chained<R: Blocking>(params: &Params) -> Outcome {
     fn link<R: Blocking>(left: usize, sum: u64, done: R::Sender<u64>) {
-        if left == 0 {
-            R::send(&done, sum);
-        } else {
-            R::detach(move || link::<R>(left - 1, sum + left as u64, done));
-        }
+        R::detach(move || {
+            if left == 1 {
+                R::send(&done, sum + 1);
+            } else {
+                link::<R>(left - 1, sum + left as u64, done);
+            }
+        });
     }
     let length = params.scaled(1_000, 10);
     let mut rounds = Rounds::new(params);
     let (sender, mut receiver) = R::channel::<u64>(1);
     while rounds.more() {
         link::<R>(length, 0, sender.clone());
-        let sum = R::recv(&mut receiver).unwrap_or(0);
-        check(sum == (length * (length + 1) / 2) as u64, || format!("the chain's sum is {sum}"));
+        check_sum(R::recv(&mut receiver).unwrap_or(0), length as u64 + 1);
         rounds.done(length as u64);
     }
     rounds.finish()
@@ -142,16 +135,10 @@ pub fn skynet<R: Blocking>(params: &Params) -> Outcome {
     let leaves = leaves(params);
     let mut rounds = Rounds::new(params);
     while rounds.more() {
-        let sum = R::join(R::spawn(move || node::<R>(0, leaves)));
-        check(sum == leaves * (leaves - 1) / 2, || format!("the leaves' sum is {sum}"));
+        check_sum(R::join(R::spawn(move || node::<R>(0, leaves))), leaves);
         rounds.done(leaves);
     }
     rounds.finish()
-}
-
-/// A million, or the power of ten that the scale leaves.
-pub fn leaves(params: &Params) -> u64 {
-    10_u64.pow(params.scaled(1_000_000, 100).ilog10())
 }
 
 pub fn fib<R: Blocking>(params: &Params) -> Outcome {
@@ -165,24 +152,8 @@ pub fn fib<R: Blocking>(params: &Params) -> Outcome {
     let n = fib_of(params);
     let mut rounds = Rounds::new(params);
     while rounds.more() {
-        let result = fib::<R>(n);
-        check(result == fib_number(n), || format!("fib({n}) is {result}"));
+        check_fib(n, fib::<R>(n));
         rounds.done(fib_calls(n));
     }
     rounds.finish()
-}
-
-/// 30, or less with a scale.
-pub fn fib_of(params: &Params) -> u32 {
-    if params.scale < 1.0 { 12 } else { 30 }
-}
-
-/// The Fibonacci number, counted up.
-pub fn fib_number(n: u32) -> u64 {
-    (0..n).fold((0, 1), |(a, b), _| (b, a + b)).0
-}
-
-/// Calls that the plain recursion makes.
-pub fn fib_calls(n: u32) -> u64 {
-    2 * fib_number(n + 1) - 1
 }
