@@ -140,6 +140,14 @@ pub fn current_token() -> Option<CancelToken> {
     unsafe { fiber.as_ref().extra() }?.token.clone()
 }
 
+/// Whether the calling fiber has a token.
+pub fn has_token() -> bool {
+    // SAFETY: the calling fiber owns its record.
+    current_fiber().is_some_and(|fiber| {
+        unsafe { fiber.as_ref().extra() }.is_some_and(|extra| extra.token.is_some())
+    })
+}
+
 /// The runner that the caller runs on.
 pub fn current_runner<'a>() -> &'a Runner {
     let worker = current().expect("runners run on workers");

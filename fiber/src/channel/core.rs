@@ -9,10 +9,10 @@
 
 use super::buffer::Buffer;
 use super::error::Unready;
-use super::lock::SpinLock;
+use super::lock::{Guard, SpinLock};
 use super::wait_list::{CLOSED, Claimed, Node, WaitList};
 use crate::wait::{CANCELLED, FIRED, TIMED_OUT, Waiter};
-use crate::worker::WakeBatch;
+use crate::worker::{self, WakeBatch};
 use crossbeam_utils::CachePadded;
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
@@ -74,14 +74,22 @@ impl<T> State<T> {
         })
     }
 
-    /// The list that a send or a receive waits in.
-    pub fn waiting(&mut self, sends: bool) -> &mut WaitList {
-        if sends {
-            &mut self.senders
-        } else {
-            &mut self.receivers
+    /// Those who wait on one side.
+    pub fn waiting(&mut self, side: Side) -> &mut WaitList {
+        match side {
+            Side::Senders => &mut self.senders,
+            Side::Receivers => &mut self.receivers,
         }
     }
+}
+
+/// What somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// To send.
+    Senders,
+    /// To receive.
+    Receivers,
 }
 
 /// Room for a value in the frame of who waits, which others write or read.
@@ -143,41 +151,34 @@ impl<T> Core<T> {
     /// Sends, or gives the value back when the time is over.
     #[inline]
     pub fn send(&self, value: T, deadline: Option<Instant>) -> Result<(), (T, Unready)> {
-        match self.try_send(value) {
-            Err((value, Unready::Timeout)) => self.send_slowly(value, deadline),
-            done => done,
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn send_slowly(&self, value: T, deadline: Option<Instant>) -> Result<(), (T, Unready)> {
-        let slot = Slot::<T>::new();
-        let waiter = Waiter::new();
-        let node = Node::new(&waiter, FIRED, slot.place().cast());
         let mut state = self.state.lock();
         match state.send(value) {
-            // SAFETY: nobody else knows the slot yet.
-            Err((value, Unready::Timeout)) => unsafe { slot.place().write(value) },
-            Err(refused) => return Err(refused),
             Ok(claimed) => {
                 drop(state);
                 if let Some(receiver) = claimed {
                     receiver.signal();
                 }
-                return Ok(());
+                Ok(())
             }
+            Err((value, Unready::Timeout)) => self.wait_to_send(state, value, deadline),
+            Err(refused) => Err(refused),
         }
-        // SAFETY: new, and taken out below, unless who claims the waiter has taken it out.
-        unsafe { state.senders.push(&node) };
-        drop(state);
-        let ended = outcome(waiter.wait_interruptibly(deadline));
-        if matches!(ended, Err(Unready::Timeout | Unready::Cancelled)) {
-            // SAFETY: it was in this list only.
-            unsafe { self.state.lock().senders.remove(&node) };
-        }
-        // SAFETY: nobody has taken the value, and nobody will: the waiter was claimed for something else.
-        ended.map_err(|why| (unsafe { slot.place().read() }, why))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait_to_send(
+        &self,
+        state: Guard<'_, State<T>>,
+        value: T,
+        deadline: Option<Instant>,
+    ) -> Result<(), (T, Unready)> {
+        let slot = Slot::<T>::new();
+        // SAFETY: nobody else knows the slot yet.
+        unsafe { slot.place().write(value) };
+        self.wait(state, Side::Senders, &slot, deadline)
+            // SAFETY: nobody has taken the value, and nobody will: the waiter was claimed for something else.
+            .map_err(|why| (unsafe { slot.place().read() }, why))
     }
 
     /// Receives without waiting.
@@ -193,40 +194,58 @@ impl<T> Core<T> {
     /// Receives, until a time at most.
     #[inline]
     pub fn recv(&self, deadline: Option<Instant>) -> Result<T, Unready> {
-        match self.try_recv() {
-            Err(Unready::Timeout) => self.recv_slowly(deadline),
-            done => done,
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn recv_slowly(&self, deadline: Option<Instant>) -> Result<T, Unready> {
-        let slot = Slot::<T>::new();
-        let waiter = Waiter::new();
-        let node = Node::new(&waiter, FIRED, slot.place().cast());
         let mut state = self.state.lock();
         match state.recv() {
-            Err(Unready::Timeout) => {}
-            Err(why) => return Err(why),
             Ok((value, claimed)) => {
                 drop(state);
                 if let Some(sender) = claimed {
                     sender.signal();
                 }
-                return Ok(value);
+                Ok(value)
             }
+            Err(Unready::Timeout) => self.wait_to_recv(state, deadline),
+            Err(why) => Err(why),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait_to_recv(
+        &self,
+        state: Guard<'_, State<T>>,
+        deadline: Option<Instant>,
+    ) -> Result<T, Unready> {
+        let slot = Slot::<T>::new();
+        self.wait(state, Side::Receivers, &slot, deadline)
+            // SAFETY: who claimed the waiter with this reason has written the value.
+            .map(|()| unsafe { slot.place().read() })
+    }
+
+    /// Waits until somebody has dealt with the slot.
+    fn wait(
+        &self,
+        mut state: Guard<'_, State<T>>,
+        side: Side,
+        slot: &Slot<T>,
+        deadline: Option<Instant>,
+    ) -> Result<(), Unready> {
+        let waiter = Waiter::new();
+        let alone = deadline.is_none() && !worker::has_token();
+        let node = Node::new();
+        node.set(&waiter, FIRED, slot.place().cast());
+        node.set_alone(alone);
         // SAFETY: new, and taken out below, unless who claims the waiter has taken it out.
-        unsafe { state.receivers.push(&node) };
+        unsafe { state.waiting(side).push(&node) };
         drop(state);
+        if alone {
+            return outcome(waiter.wait());
+        }
         let ended = outcome(waiter.wait_interruptibly(deadline));
         if matches!(ended, Err(Unready::Timeout | Unready::Cancelled)) {
             // SAFETY: it was in this list only.
-            unsafe { self.state.lock().receivers.remove(&node) };
+            unsafe { self.state.lock().waiting(side).remove(&node) };
         }
-        // SAFETY: who claimed the waiter with this reason has written the value.
-        ended.map(|()| unsafe { slot.place().read() })
+        ended
     }
 
     /// Closes it: `false` if it was closed already.

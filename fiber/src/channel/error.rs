@@ -101,6 +101,16 @@ pub enum RecvTimeoutError {
     Cancelled,
 }
 
+/// Why none of several operations was carried out in time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum SelectTimeoutError {
+    /// The time was over.
+    Timeout,
+    /// The fiber would have had to wait, and its token was cancelled.
+    Cancelled,
+}
+
+describe!(SelectTimeoutError: Timeout => TIMEOUT, Cancelled => CANCELLED);
 describe!(SendError<T>: Disconnected => DISCONNECTED, Cancelled => CANCELLED);
 describe!(TrySendError<T>: Full => "the channel is full", Disconnected => DISCONNECTED);
 describe!(SendTimeoutError<T>: Timeout => TIMEOUT, Disconnected => DISCONNECTED, Cancelled => CANCELLED);

@@ -194,6 +194,10 @@ macro_rules! both_ends {
                 self.shared.capacity
             }
 
+            pub(super) fn core(&self) -> &Core<T> {
+                &self.shared.core
+            }
+
             /// Closes the channel, for all its ends: nothing more goes in. Receivers get what it holds; senders that
             /// wait get their values back. `false` if it was closed already.
             pub fn close(&self) -> bool {

@@ -14,9 +14,19 @@ mod core;
 mod error;
 mod handle;
 mod lock;
+mod operation;
+mod select;
+mod selector;
 mod wait_list;
 
+pub use crate::select;
 pub use error::{
-    RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
+    RecvError, RecvTimeoutError, SelectTimeoutError, SendError, SendTimeoutError, TryRecvError,
+    TrySendError,
 };
 pub use handle::{IntoIter, Iter, Receiver, Sender, TryIter, bounded, unbounded};
+pub use operation::{Operation, RecvOp, SendOp};
+#[doc(hidden)]
+pub use select::{Limit, carry_out};
+pub use select::{select, select_deadline, select_timeout, try_select};
+pub use selector::{Select, Selected};

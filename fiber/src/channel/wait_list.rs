@@ -16,24 +16,52 @@ pub struct Node {
     next: Cell<*const Node>,
     previous: Cell<*const Node>,
     queued: Cell<bool>,
-    waiter: *const Waiter,
+    /// Only this node leads to the waiter: no timer, no token, no other node. So who has the list's lock claims it
+    /// without a compare-and-swap.
+    alone: Cell<bool>,
+    waiter: Cell<*const Waiter>,
     /// What the waiter is claimed with, by this node.
-    reason: usize,
+    reason: Cell<usize>,
     /// A value to send, or room for one to receive, in the waiter's frame.
-    slot: *mut (),
+    slot: Cell<*mut ()>,
 }
 
 impl Node {
     /// In no list.
-    pub fn new(waiter: *const Waiter, reason: usize, slot: *mut ()) -> Self {
+    pub const fn new() -> Self {
         Self {
             next: Cell::new(ptr::null()),
             previous: Cell::new(ptr::null()),
             queued: Cell::new(false),
-            waiter,
-            reason,
-            slot,
+            alone: Cell::new(false),
+            waiter: Cell::new(ptr::null()),
+            reason: Cell::new(0),
+            slot: Cell::new(ptr::null_mut()),
         }
+    }
+
+    /// Prepares it for a list.
+    pub fn set(&self, waiter: &Waiter, reason: usize, slot: *mut ()) {
+        self.waiter.set(waiter);
+        self.reason.set(reason);
+        self.slot.set(slot);
+    }
+
+    /// Says whether only this node leads to the waiter.
+    pub fn set_alone(&self, alone: bool) {
+        self.alone.set(alone);
+    }
+
+    /// Claims the waiter: `false` if somebody else has.
+    fn claim(&self, addend: usize) -> bool {
+        let reason = self.reason.get() + addend;
+        // SAFETY: the frame stays as long as the node is in its list, or until the signal.
+        let waiter = unsafe { &*self.waiter.get() };
+        if self.alone.get() {
+            waiter.claim_alone(reason);
+            return true;
+        }
+        waiter.claim(reason)
     }
 }
 
@@ -46,14 +74,14 @@ impl Claimed {
     #[inline]
     pub fn slot<T>(&self) -> *mut T {
         // SAFETY: the frame stays until the signal.
-        unsafe { self.0.as_ref() }.slot.cast()
+        unsafe { self.0.as_ref() }.slot.get().cast()
     }
 
     /// Ends the wait. Not to be called under a lock: it may make a system call.
     #[inline]
     pub fn signal(self) {
         // SAFETY: claimed, and signalled once, since this takes the right to it.
-        unsafe { Waiter::signal(self.0.as_ref().waiter) };
+        unsafe { Waiter::signal(self.0.as_ref().waiter.get()) };
     }
 }
 
@@ -130,13 +158,13 @@ impl WaitList {
 
     fn claim_next(&mut self, addend: usize) -> Option<Claimed> {
         while let Some(first) = NonNull::new(self.first.cast_mut()) {
-            // SAFETY: nodes in a list are alive, and so are their waiters.
-            unsafe {
-                let node = first.as_ref();
-                self.remove(node);
-                if (*node.waiter).claim(node.reason + addend) {
-                    return Some(Claimed(first));
-                }
+            // SAFETY: nodes in a list are alive, and this one is in no other.
+            let node = unsafe {
+                self.remove(first.as_ref());
+                first.as_ref()
+            };
+            if node.claim(addend) {
+                return Some(Claimed(first));
             }
         }
         None
@@ -173,7 +201,7 @@ impl ClosedList {
         while let Some(node) = unsafe { next.as_ref() } {
             next = node.next.get();
             // SAFETY: as above; each is signalled once.
-            unsafe { Waiter::signal_in(node.waiter, batch) };
+            unsafe { Waiter::signal_in(node.waiter.get(), batch) };
         }
     }
 }
