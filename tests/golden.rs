@@ -1,11 +1,11 @@
-//! The length of the fast path in instructions, counted by callgrind: the difference of two run lengths, with the loop
-//! subtracted. Deterministic for a compiler and a target; a longer path fails the test and says by how much.
+//! The length of the fast path in instructions, counted by callgrind, with the loop subtracted. Deterministic for a compiler and a target; a longer path fails the test and says by how much.
 
 mod support;
 
 use millpond::Millpond;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use support::callgrind::steady;
 use support::program::{build, build_fat};
 use support::skip;
 
@@ -17,47 +17,6 @@ const LIMIT: f64 = 37.0;
 
 /// Instructions per record made and dropped must stay below this.
 const RECORD_LIMIT: f64 = 26.0;
-
-/// The instructions of one run.
-fn instructions(program: &Path, shape: &str, what: &str, size: usize, rounds: usize) -> u64 {
-    let stem = program.to_string_lossy().replace('/', "_");
-    let name = format!("callgrind.{stem}.{shape}.{what}.{size}.{rounds}");
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let ran = Command::new("valgrind")
-        .arg("--tool=callgrind")
-        .arg(format!("--callgrind-out-file={}", file.display()))
-        .arg(program)
-        .args([shape, what, &size.to_string(), &rounds.to_string()])
-        .output()
-        .unwrap();
-    assert!(
-        ran.status.success(),
-        "{}",
-        String::from_utf8_lossy(&ran.stderr)
-    );
-    let profile = std::fs::read_to_string(&file).unwrap();
-    std::fs::remove_file(&file).unwrap();
-    let total = profile.lines().find_map(|line| {
-        line.strip_prefix("summary: ")
-            .or(line.strip_prefix("totals: "))
-    });
-    total
-        .unwrap_or_else(|| panic!("no sum in callgrind's output"))
-        .trim()
-        .parse()
-        .unwrap()
-}
-
-/// Instructions per operation in the steady state: what a longer run has more than a shorter one.
-fn steady(program: &Path, shape: &str, what: &str, size: usize) -> f64 {
-    let (few, many, pairs_each) = match shape {
-        "pair" => (10_000, 110_000, 1),
-        _ => (10, 110, 1000),
-    };
-    let more = instructions(program, shape, what, size, many)
-        - instructions(program, shape, what, size, few);
-    more as f64 / ((many - few) * pairs_each) as f64
-}
 
 /// Fails when a shape of the program's loop takes `limit` instructions or more for a block of the size.
 fn check(test: &str, program: fn() -> PathBuf, loops: &[(&str, usize)], limit: f64) {
@@ -71,8 +30,8 @@ fn check(test: &str, program: fn() -> PathBuf, loops: &[(&str, usize)], limit: f
     let program = program();
     let mut too_long = Vec::new();
     for &(shape, size) in loops {
-        let whole = steady(&program, shape, "millpond", size);
-        let around = steady(&program, shape, "nothing", size);
+        let count = |what| steady(|| Command::new("valgrind"), &program, shape, what, size);
+        let (whole, around) = (count("millpond"), count("nothing"));
         let count = whole - around;
         let line =
             format!("{shape} of {size} bytes: {count:.2} instructions (with the loop {whole:.2})");

@@ -9,39 +9,30 @@
 
 mod support;
 
-support::harness::each_alone! {
+/// The tests: those of `stepped`, or, where the trap flag or the way to take a function of the C library's place is
+/// missing, as many that are left out.
+macro_rules! tests {
+    ($($name:ident,)*) => {
+        support::harness::each_alone! { $($name,)* }
+
+        #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+        use stepped::{$($name),*};
+
+        $(
+            #[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
+            fn $name() {
+                support::skip(stringify!($name), "it needs x86-64 and glibc");
+            }
+        )*
+    };
+}
+
+tests! {
     the_first_allocation_of_the_main_thread,
     the_first_allocation_of_a_thread,
     the_first_allocation_of_a_thread_takes_an_idle_heap,
     the_first_free_of_a_thread_takes_its_heap,
     the_first_free_of_a_thread_meets_a_free_by_the_handler,
-}
-
-#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
-use stepped::*;
-
-/// Elsewhere the trap flag, or the way to take a function of the C library's place, is missing.
-#[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
-use left_out::*;
-
-#[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
-mod left_out {
-    use super::support::skip;
-
-    macro_rules! skipped {
-        ($($name:ident,)*) => {
-            $(pub fn $name() {
-                skip(stringify!($name), "it needs x86-64 and glibc");
-            })*
-        };
-    }
-    skipped! {
-        the_first_allocation_of_the_main_thread,
-        the_first_allocation_of_a_thread,
-        the_first_allocation_of_a_thread_takes_an_idle_heap,
-        the_first_free_of_a_thread_takes_its_heap,
-        the_first_free_of_a_thread_meets_a_free_by_the_handler,
-    }
 }
 
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]

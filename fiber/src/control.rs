@@ -170,7 +170,7 @@ impl Control {
     }
 }
 
-#[cfg(all(loom, test))]
+#[cfg(all(fiber_loom, test))]
 mod model {
     use super::*;
     use loom::sync::Arc;
@@ -243,7 +243,10 @@ mod model {
     /// wait for the signal.
     #[test]
     fn queued_at_most_once() {
-        loom::model(|| {
+        let mut bounded = loom::model::Builder::new();
+        // Three threads with as many switches as they like take minutes.
+        bounded.preemption_bound = Some(3);
+        bounded.check(|| {
             let fiber = fiber();
             let (a, b) = (fiber.clone(), fiber.clone());
             let first = thread::spawn(move || a.wake(Event::Permit));

@@ -41,7 +41,7 @@ pub fn current() -> Option<Fiber> {
 /// On a plain thread, which has [`std::thread::park`].
 pub fn park() {
     assert!(worker::current_fiber().is_some(), "only fibers park");
-    worker::park(Event::Permit);
+    worker::park(Event::Permit, &"unpark");
 }
 
 /// Lets the other fibers of the worker that can run go first. On a plain thread, [`std::thread::yield_now`].
@@ -80,6 +80,7 @@ pub fn sleep(duration: Duration) -> Result<(), Cancelled> {
 pub fn sleep_until(deadline: Instant) -> Result<(), Cancelled> {
     let waiter = Waiter::new();
     waiter.set_spins(0);
+    waiter.set_label(&"a time");
     match waiter.wait_interruptibly(Some(deadline)) {
         CANCELLED => Err(Cancelled),
         _ => Ok(()),

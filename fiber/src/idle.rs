@@ -17,7 +17,10 @@ pub struct Idle {
     asleep: [AtomicU64; WORDS],
     /// A bit for each that was woken by `wake_one`, and so counts as a searcher.
     granted: [AtomicU64; WORDS],
+    /// A bit for each sleeper that isn't to be woken for a lone task.
+    dozing: [AtomicU64; WORDS],
     sleepers: AtomicUsize,
+    dozers: AtomicUsize,
     searchers: AtomicUsize,
 }
 
@@ -27,7 +30,9 @@ impl Idle {
         Self {
             asleep: std::array::from_fn(|_| AtomicU64::new(0)),
             granted: std::array::from_fn(|_| AtomicU64::new(0)),
+            dozing: std::array::from_fn(|_| AtomicU64::new(0)),
             sleepers: AtomicUsize::new(0),
+            dozers: AtomicUsize::new(0),
             searchers: AtomicUsize::new(0),
         }
     }
@@ -45,7 +50,20 @@ impl Idle {
     /// A worker will sleep, unless it finds something in the look that must follow.
     pub fn announce(&self, worker: usize) {
         self.sleepers.fetch_add(1, Ordering::Relaxed);
-        self.asleep[worker / 64].fetch_or(1 << (worker % 64), Ordering::Relaxed);
+        self.go_to_sleep(worker);
+    }
+
+    /// As [`Idle::announce`], for a short sleep while all there is are lone tasks of workers that get on: another of
+    /// those is no reason to wake it.
+    pub fn announce_doze(&self, worker: usize) {
+        self.dozers.fetch_add(1, Ordering::Relaxed);
+        self.dozing[worker / 64].fetch_or(1 << (worker % 64), Ordering::Relaxed);
+        self.go_to_sleep(worker);
+    }
+
+    fn go_to_sleep(&self, worker: usize) {
+        // Release: whoever clears the bit sees whether it is a doze.
+        self.asleep[worker / 64].fetch_or(1 << (worker % 64), Ordering::Release);
         // Pairs with the fence of `wake_one` and `wake`.
         fence(Ordering::SeqCst);
     }
@@ -59,9 +77,20 @@ impl Idle {
         let bit = 1 << (worker % 64);
         let was = self.asleep[worker / 64].fetch_and(!bit, Ordering::AcqRel) & bit != 0;
         if was {
-            self.sleepers.fetch_sub(1, Ordering::Relaxed);
+            let dozing = &self.dozing[worker / 64];
+            if dozing.load(Ordering::Relaxed) & bit == 0 {
+                self.sleepers.fetch_sub(1, Ordering::Relaxed);
+            } else {
+                dozing.fetch_and(!bit, Ordering::Relaxed);
+                self.dozers.fetch_sub(1, Ordering::Relaxed);
+            }
         }
         was
+    }
+
+    /// Whether the worker announced a doze; by itself.
+    pub fn is_dozing(&self, worker: usize) -> bool {
+        self.dozing[worker / 64].load(Ordering::Relaxed) & 1 << (worker % 64) != 0
     }
 
     /// Whether the worker, awake now, was made a searcher by its waker.
@@ -80,12 +109,14 @@ impl Idle {
     }
 
     /// Chooses a worker to wake for work that was just made, if one sleeps and nobody searches. The caller unparks its
-    /// thread. It counts as a searcher from now on.
+    /// thread. It counts as a searcher from now on. A `lone` task, the only one of a worker, wakes none that dozes.
     #[inline]
-    pub fn wake_one(&self) -> Option<usize> {
+    pub fn wake_one(&self, lone: bool) -> Option<usize> {
         // Pairs with the fence of `announce`: this thread sees the sleeper, or the sleeper the work.
         fence(Ordering::SeqCst);
-        if self.sleepers.load(Ordering::Relaxed) == 0 {
+        if self.sleepers.load(Ordering::Relaxed) == 0
+            && (lone || self.dozers.load(Ordering::Relaxed) == 0)
+        {
             return None;
         }
         self.choose()
@@ -130,11 +161,11 @@ impl Idle {
 
     /// How many sleep.
     pub fn sleepers(&self) -> usize {
-        self.sleepers.load(Ordering::Relaxed)
+        self.sleepers.load(Ordering::Relaxed) + self.dozers.load(Ordering::Relaxed)
     }
 }
 
-#[cfg(all(loom, test))]
+#[cfg(all(fiber_loom, test))]
 mod model {
     use super::*;
     use loom::sync::Arc;
@@ -158,7 +189,7 @@ mod model {
             });
             let (idle, work) = &*shared;
             work.store(true, Ordering::Relaxed);
-            let woken = idle.wake_one();
+            let woken = idle.wake_one(false);
             let seen = thread.join().unwrap();
             assert!(
                 seen || woken == Some(0),
@@ -173,7 +204,7 @@ mod model {
         loom::model(|| {
             let shared = Arc::new((Idle::new(), AtomicBool::new(false)));
             let other = shared.clone();
-            let thread = thread::spawn(move || other.0.wake_one().is_some());
+            let thread = thread::spawn(move || other.0.wake_one(false).is_some());
             let (idle, inbox) = &*shared;
             idle.announce(0);
             let waker = shared.clone();

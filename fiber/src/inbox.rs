@@ -71,7 +71,7 @@ impl<T: Linked> Inbox<T> {
     }
 }
 
-#[cfg(all(loom, test))]
+#[cfg(all(fiber_loom, test))]
 mod model {
     use super::*;
     use loom::sync::Arc;

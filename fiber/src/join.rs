@@ -2,6 +2,7 @@
 
 use crate::task::{Header, Outcome, Payload};
 use crate::wait::{FIRED, Waiter};
+use crate::worker;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -97,7 +98,7 @@ impl<T> JoinHandle<T> {
 
     /// Whether the fiber has ended; [`JoinHandle::join`] returns at once then.
     pub fn is_finished(&self) -> bool {
-        self.header().is_done()
+        self.header().completion.is_done()
     }
 
     /// Waits until the fiber ends: a fiber parks, a plain thread looks for a while and then blocks.
@@ -116,8 +117,20 @@ impl<T> JoinHandle<T> {
         }
     }
 
+    /// As [`JoinHandle::join`]; but if the task stands where the calling fiber's worker put its latest, it is taken from
+    /// there and run on the caller's stack.
+    pub(crate) fn run_or_join(self) -> Result<T, JoinError> {
+        if worker::current().is_some_and(|worker| worker.take_back(self.task)) {
+            // SAFETY: taken out of its queue, so the caller's, and it hasn't run.
+            unsafe { Header::run(self.task) };
+            worker::count_inline();
+            return self.take();
+        }
+        self.join()
+    }
+
     fn take(self) -> Result<T, JoinError> {
-        // SAFETY: the fiber is done; the handle isn't used again.
+        // SAFETY: the outcome is there; the handle isn't used again.
         match unsafe { Header::take::<T>(ManuallyDrop::new(self).task) } {
             Outcome::Value(value) => Ok(value),
             Outcome::Panic(payload) => Err(JoinError::Panic(payload)),
@@ -126,7 +139,7 @@ impl<T> JoinHandle<T> {
     }
 
     fn wait(&self) {
-        if !self.header().is_done() {
+        if !self.header().completion.is_done() {
             self.wait_until(None);
         }
     }
@@ -139,13 +152,14 @@ impl<T> JoinHandle<T> {
             return true;
         }
         waiter.set_spins(0);
-        if !header.register(&waiter) {
+        waiter.set_label(&"the end of a fiber");
+        if !header.completion.register(&waiter) {
             return true;
         }
         if waiter.wait_until(deadline) == FIRED {
             return true;
         }
-        if header.unregister() {
+        if header.completion.unregister(&waiter) {
             return false;
         }
         // The fiber has ended at this moment, and its worker found the waiter.
@@ -159,7 +173,7 @@ fn look(header: &Header) -> bool {
     let average = LOOKS.load(Ordering::Relaxed);
     let most = (average * 2).clamp(MIN_LOOKS, MAX_LOOKS);
     for looks in 0..most {
-        if header.is_done() {
+        if header.completion.is_done() {
             note(average, looks);
             return true;
         }

@@ -28,25 +28,43 @@
 mod atomics;
 mod cancel;
 pub mod channel;
+mod completion;
 mod control;
+mod counter;
 mod fiber;
+mod fork_join;
 mod global;
 mod idle;
 mod inbox;
 mod join;
 mod local;
+mod nursery;
+mod overflow;
+mod parallel;
 mod ready;
+mod report;
 mod runtime;
 mod stack;
+mod tally;
 mod task;
 mod timer;
 mod wait;
+mod wait_list;
 mod worker;
 
 pub use cancel::CancelToken;
+pub use counter::Counter;
 pub use fiber::{Cancelled, Fiber, current, park, sleep, sleep_until, yield_now};
+pub use fork_join::join;
 pub use join::{JoinError, JoinHandle};
 pub use local::FiberLocal;
+pub use nursery::{Nursery, nursery};
+pub use parallel::{
+    Granularity, ParallelHandle, parallel_chunks, parallel_chunks_mut, parallel_for,
+    parallel_for_chunks, parallel_map, parallel_reduce, parallel_reduce_chunks, spawn_parallel_for,
+    spawn_parallel_for_chunks, spawn_parallel_reduce,
+};
+pub use report::report;
 pub use runtime::{BuildError, Builder, Metrics, Runtime, RuntimeBuilder, Shutdown, Victims};
 
 /// Starts a fiber on the calling fiber's runtime, or, on a plain thread, on the process's own ([`Runtime::global`]).

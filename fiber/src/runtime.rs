@@ -3,6 +3,9 @@
 use crate::global::Global;
 use crate::idle::{Idle, MAX_WORKERS};
 use crate::inbox::Inbox;
+use crate::overflow;
+use crate::report::{self, Report};
+use crate::stack::Roster;
 use crate::task::{self, Extra, Header};
 use crate::timer::Timers;
 use crate::worker::{self, Counts, Queued, Remote, Work, Worker};
@@ -57,6 +60,8 @@ pub(crate) struct Config {
     pub victims: Victims,
     pub migration: Migration,
     pub pin_to_cores: bool,
+    pub reports_deadlocks: bool,
+    pub seed: Option<u64>,
 }
 
 /// Why a runtime can't be built.
@@ -103,6 +108,8 @@ pub struct RuntimeBuilder {
     victims: Victims,
     migration: Migration,
     pin_to_cores: bool,
+    reports_deadlocks: bool,
+    seed: Option<u64>,
 }
 
 impl Default for RuntimeBuilder {
@@ -115,6 +122,8 @@ impl Default for RuntimeBuilder {
             victims: Victims::default(),
             migration: Migration::Pinned,
             pin_to_cores: false,
+            reports_deadlocks: false,
+            seed: None,
         }
     }
 }
@@ -151,6 +160,40 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Whenever all workers sleep, no timer runs and fibers are left, writes on standard error which fibers wait for what.
+    /// For programs whose fibers are woken by fibers only: what a plain thread may still do isn't known.
+    pub fn report_deadlocks(mut self, report: bool) -> Self {
+        self.reports_deadlocks = report;
+        self
+    }
+
+    /// For tests: one worker, which chooses the next fiber at random among all that can run, in an order that depends
+    /// on the seed alone as long as only fibers make and wake fibers and no times are waited for. A failure that a seed
+    /// finds can be repeated with it.
+    ///
+    /// ```
+    /// let order = |seed| {
+    ///     let runtime = millpond_fiber::Runtime::builder().deterministic(seed).build().unwrap();
+    ///     runtime.block_on(|| {
+    ///         let order = std::sync::Mutex::new(Vec::new());
+    ///         let order = std::sync::Arc::new(order);
+    ///         let fibers: Vec<_> = (0..20).map(|n| {
+    ///             let order = order.clone();
+    ///             millpond_fiber::spawn(move || order.lock().unwrap().push(n))
+    ///         }).collect();
+    ///         fibers.into_iter().for_each(|fiber| fiber.join().unwrap());
+    ///         order.lock().unwrap().clone()
+    ///     })
+    /// };
+    /// assert_eq!(order(1), order(1));
+    /// assert_ne!(order(1), order(2));
+    /// ```
+    pub fn deterministic(mut self, seed: u64) -> Self {
+        self.workers = 1;
+        self.seed = Some(seed);
+        self
+    }
+
     /// Lets suspended fibers go on on any worker, not only tasks that haven't started.
     ///
     /// # Safety
@@ -176,6 +219,8 @@ impl RuntimeBuilder {
             victims: self.victims,
             migration: self.migration,
             pin_to_cores: self.pin_to_cores,
+            reports_deadlocks: self.reports_deadlocks,
+            seed: self.seed,
         })
     }
 }
@@ -193,6 +238,7 @@ pub(crate) struct Shared {
     pub workers: Box<[Remote]>,
     pub global: Global,
     pub idle: Idle,
+    pub roster: Roster,
     phase: AtomicU8,
     over: AtomicBool,
     /// Fibers spawned by plain threads and by fibers of other runtimes.
@@ -202,8 +248,8 @@ pub(crate) struct Shared {
 impl Shared {
     /// Wakes a worker for work that was just made.
     #[inline]
-    pub fn wake_one(&self) {
-        if let Some(worker) = self.idle.wake_one() {
+    pub fn wake_one(&self, lone: bool) {
+        if let Some(worker) = self.idle.wake_one(lone) {
             self.unpark(worker);
         }
     }
@@ -237,7 +283,7 @@ impl Shared {
             }
             Migration::Free => {
                 self.global.push(fiber);
-                self.wake_one();
+                self.wake_one(false);
             }
         }
     }
@@ -248,7 +294,7 @@ impl Shared {
         unsafe { task.as_ref() }.control.assign();
         self.spawned_outside.fetch_add(1, Ordering::Relaxed);
         self.global.push(task);
-        self.wake_one();
+        self.wake_one(false);
     }
 
     /// What there is to do for a worker that has announced its sleep.
@@ -293,7 +339,7 @@ impl Shared {
 
     /// Fibers that have been spawned and not completed. Never 0 while there is one: completions are summed first, so
     /// that a fiber counted as completed is counted as spawned, too, and so are all that it spawned.
-    fn live(&self) -> u64 {
+    pub fn live(&self) -> u64 {
         let sum = |counter: fn(&Counts) -> &AtomicU64| -> u64 {
             let counts = self.workers.iter().map(|worker| counter(&worker.counts));
             counts.map(|counter| counter.load(Ordering::SeqCst)).sum()
@@ -302,6 +348,22 @@ impl Shared {
         std::sync::atomic::fence(Ordering::SeqCst);
         let spawned = sum(|counts| &counts.spawned) + self.spawned_outside.load(Ordering::SeqCst);
         spawned - completed
+    }
+
+    /// Writes a report if no fiber can go on by itself: for a worker that has announced its sleep.
+    #[cold]
+    pub fn report_deadlock(&self) {
+        let asleep = self.idle.sleepers() == self.workers.len();
+        let idle = self
+            .workers
+            .iter()
+            .all(|worker| worker.inbox.is_empty() && worker.timers.is_empty());
+        if asleep && idle && self.global.is_empty() && self.live() != 0 {
+            eprint!(
+                "millpond-fiber: every fiber waits, and no fiber can wake one:\n{}",
+                Report(self)
+            );
+        }
     }
 
     /// There is no stack for a fiber that must run.
@@ -367,6 +429,7 @@ impl Runtime {
     }
 
     fn start(config: Config) -> Result<Self, BuildError> {
+        overflow::install();
         let deques: Vec<Deque<Queued>> = (0..config.workers).map(|_| Deque::new_lifo()).collect();
         let workers = deques.iter().map(|deque| Remote {
             stealer: deque.stealer(),
@@ -380,10 +443,12 @@ impl Runtime {
             config,
             global: Global::new(),
             idle: Idle::new(),
+            roster: Roster::default(),
             phase: AtomicU8::new(phase::RUNNING),
             over: AtomicBool::new(false),
             spawned_outside: CachePadded::default(),
         });
+        report::enter(&shared);
         let mut runtime = Self {
             shared,
             threads: Vec::new(),
@@ -478,6 +543,11 @@ impl Runtime {
         metrics
     }
 
+    /// What its workers do and its fibers wait for, for people.
+    pub fn report(&self) -> String {
+        Report(&self.shared).to_string()
+    }
+
     /// For fibers with settings of their own on this runtime.
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
@@ -505,7 +575,10 @@ fn run_worker(shared: &Arc<Shared>, index: usize, deque: Deque<Queued>) {
     if shared.config.pin_to_cores {
         pin(index);
     }
-    let seed = 0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(index as u64 + 1);
+    // Without one, an overflow ends the process as a bare fault.
+    let _alternate = overflow::AlternateStack::ensure();
+    let seed = shared.config.seed.unwrap_or(index as u64).wrapping_add(1);
+    let seed = 0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed);
     let worker = Worker::new(NonNull::from(shared.as_ref()), index, deque, seed);
     worker.work();
 }

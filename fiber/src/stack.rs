@@ -9,8 +9,9 @@ use corosensei::stack::{Stack, StackPointer};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use millpond::stack::{StackError, StackHandle, StackPool, StackSize};
 use std::cell::{Cell, UnsafeCell};
-use std::num::NonZeroUsize;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Why a coroutine goes back to its worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,15 +49,100 @@ pub struct Runner {
     size: StackSize,
     /// The next vacant runner of the worker.
     pub below: Cell<*mut Runner>,
-    /// The lowest usable address, for the report of an overflow.
-    pub limit: NonZeroUsize,
+    /// For reports, which other threads make.
+    pub seen: Seen,
+}
+
+/// What a fiber waits for, for reports.
+pub type Label = &'static &'static str;
+
+/// What a report tells of a runner's fiber.
+#[derive(Default)]
+pub struct Seen {
+    /// Null while it runs, is queued or vacant.
+    waits_on: AtomicPtr<&'static str>,
+    name: Mutex<Option<Arc<str>>>,
+    /// Where the runner stands in the roster.
+    place: AtomicUsize,
+}
+
+impl Seen {
+    /// The fiber begins or ends to wait.
+    pub fn set_waits_on(&self, what: Option<Label>) {
+        let what = what.map_or(ptr::null_mut(), |what| ptr::from_ref(what).cast_mut());
+        self.waits_on.store(what, Ordering::Relaxed);
+    }
+
+    /// The runner has another fiber.
+    pub fn set_name(&self, name: Option<Arc<str>>) {
+        *self.name.lock().unwrap_or_else(|e| e.into_inner()) = name;
+    }
+
+    /// What the fiber waits for, if it does, and its name.
+    pub fn waits(&self) -> Option<(&'static str, Option<Arc<str>>)> {
+        let what = self.waits_on.load(Ordering::Relaxed);
+        // SAFETY: set from a static reference.
+        let what = unsafe { what.as_ref() }?;
+        let name = self.name.lock().unwrap_or_else(|e| e.into_inner()).clone();
+        Some((what, name))
+    }
+}
+
+/// All runners of a runtime, for reports. Runners are made and ended rarely: they are used again and again.
+#[derive(Default)]
+pub struct Roster(Mutex<Vec<RosterEntry>>);
+
+struct RosterEntry(NonNull<Runner>);
+// SAFETY: only `Seen` is looked at, which is `Sync`, and an entry is removed before its runner goes.
+unsafe impl Send for RosterEntry {}
+
+impl Roster {
+    fn entries(&self) -> std::sync::MutexGuard<'_, Vec<RosterEntry>> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Adds a runner.
+    pub fn add(&self, runner: NonNull<Runner>) {
+        let mut entries = self.entries();
+        // SAFETY: a new runner.
+        unsafe { runner.as_ref() }
+            .seen
+            .place
+            .store(entries.len(), Ordering::Relaxed);
+        entries.push(RosterEntry(runner));
+    }
+
+    /// Removes a runner.
+    pub fn remove(&self, runner: NonNull<Runner>) {
+        let mut entries = self.entries();
+        // SAFETY: the runner is still there.
+        let place = unsafe { runner.as_ref() }
+            .seen
+            .place
+            .load(Ordering::Relaxed);
+        entries.swap_remove(place);
+        if let Some(moved) = entries.get(place) {
+            // SAFETY: as above.
+            unsafe { moved.0.as_ref() }
+                .seen
+                .place
+                .store(place, Ordering::Relaxed);
+        }
+    }
+
+    /// Calls `visit` with what is seen of each.
+    pub fn each(&self, mut visit: impl FnMut(&Seen)) {
+        for entry in &*self.entries() {
+            // SAFETY: removed before it goes, under the lock.
+            visit(unsafe { &(*entry.0.as_ptr()).seen });
+        }
+    }
 }
 
 impl Runner {
     /// Takes a stack from the pool and puts a coroutine on it.
     pub fn new(size: StackSize) -> Result<NonNull<Runner>, StackError> {
         let stack = StackPool::global().take(size)?;
-        let limit = stack.limit().addr();
         let coroutine = Coroutine::with_stack(Pooled(stack), |yielder, task: Input| {
             run(yielder, task);
         });
@@ -65,7 +151,7 @@ impl Runner {
             yielder: Cell::new(ptr::null()),
             size,
             below: Cell::new(ptr::null_mut()),
-            limit,
+            seen: Seen::default(),
         });
         Ok(NonNull::from(Box::leak(runner)))
     }

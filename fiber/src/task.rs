@@ -1,14 +1,13 @@
 //! Task records: one allocation from Millpond's pool holds the header, the closure and later its result.
 //!
-//! Completion is one word. It starts PENDING; a joiner that has to wait puts its waiter there, a handle that is dropped
-//! puts DETACHED, and the worker swaps DONE in. Whoever comes second frees the record, so a spawn and its join write one
-//! shared word each and count no references. Handles to the fiber itself ([`FiberRef`]) are counted apart, and the
-//! count isn't touched as long as there are none.
+//! Completion is one word (`completion.rs`), and decides who frees the record. Handles to the fiber itself ([`FiberRef`])
+//! are counted apart, and the count isn't touched as long as there are none.
 
+use crate::atomics::{AtomicPtr, AtomicU32, Ordering};
+use crate::completion::{Completion, Found};
 use crate::control::{Control, Event};
 use crate::runtime::Shared;
 use crate::stack::Runner;
-use crate::atomics::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use crate::wait::Waiter;
 use millpond::pool::{Pool, PoolBox};
 use std::any::Any;
@@ -21,10 +20,6 @@ use std::sync::Arc;
 /// What a panic was called with.
 pub type Payload = Box<dyn Any + Send + 'static>;
 
-const PENDING: usize = 0;
-const DETACHED: usize = 1;
-const DONE: usize = 2;
-
 /// The part of a record that doesn't depend on its types.
 #[repr(C)]
 pub struct Header {
@@ -34,7 +29,8 @@ pub struct Header {
     pub control: Control,
     /// One for the spawner and the worker together, one for each [`FiberRef`].
     refs: AtomicU32,
-    completion: AtomicUsize,
+    /// Whether it is done, and who waits for that.
+    pub completion: Completion,
     vtable: &'static VTable,
     /// The runtime.
     pub shared: Cell<*const Shared>,
@@ -48,7 +44,9 @@ pub struct Header {
     extra: Cell<*mut Extra>,
 }
 
-static_assertions::const_assert_eq!(size_of::<Header>(), 72 - 8);
+// One line, so that a small closure and its result share the next.
+#[cfg(not(fiber_loom))]
+static_assertions::const_assert_eq!(size_of::<Header>(), 64);
 
 /// What few fibers have.
 #[derive(Default)]
@@ -61,8 +59,6 @@ pub struct Extra {
     pub locals: crate::local::Map,
     /// Cancels the fiber's waits.
     pub token: Option<crate::cancel::CancelToken>,
-    /// Where the fiber waits, for the deadlock report.
-    pub waits_on: Cell<&'static str>,
 }
 
 struct VTable {
@@ -203,7 +199,7 @@ pub fn new<F: FnOnce() -> T, T>(
             next: AtomicPtr::new(ptr::null_mut()),
             control: Control::new(),
             refs: AtomicU32::new(1),
-            completion: AtomicUsize::new(if detached { DETACHED } else { PENDING }),
+            completion: Completion::new(detached),
             vtable: const { &Typed::<F, T>::VTABLE },
             shared: Cell::new(shared),
             runner: Cell::new(ptr::null_mut()),
@@ -252,45 +248,18 @@ impl Header {
             }));
         }
         header.control.finish();
-        // AcqRel: the joiner sees the outcome, and this thread the joiner's waiter.
-        match header.completion.swap(DONE, Ordering::AcqRel) {
-            PENDING => {}
-            DETACHED => {
+        match header.completion.complete() {
+            Found::Handle => {}
+            Found::Nobody => {
                 // SAFETY: no handle is left that could take the outcome.
                 unsafe {
                     (header.vtable.drop_outcome)(this);
                     Self::release(this);
                 }
             }
-            waiter => {
-                // SAFETY: the joiner waits until it is signalled.
-                unsafe { Waiter::finish(ptr::with_exposed_provenance(waiter)) };
-            }
+            // SAFETY: the joiner waits until it is signalled.
+            Found::Waiter(waiter) => unsafe { Waiter::finish(waiter) },
         }
-    }
-
-    /// Whether the outcome is there.
-    pub fn is_done(&self) -> bool {
-        self.completion.load(Ordering::Acquire) == DONE
-    }
-
-    /// Puts the waiter where the completion will find it: `false` if the task is done.
-    pub fn register(&self, waiter: &Waiter) -> bool {
-        let waiter = ptr::from_ref(waiter).expose_provenance();
-        // Release: the worker follows the pointer. Acquire: the joiner goes on to the outcome.
-        self.completion
-            .compare_exchange(PENDING, waiter, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
-    }
-
-    /// Takes a waiter back: `false` if the task is done, and its signal is due.
-    pub fn unregister(&self) -> bool {
-        let waiter = self.completion.load(Ordering::Relaxed);
-        waiter != DONE
-            && self
-                .completion
-                .compare_exchange(waiter, PENDING, Ordering::Acquire, Ordering::Acquire)
-                .is_ok()
     }
 
     /// Moves the outcome out and frees the record.
@@ -314,12 +283,7 @@ impl Header {
     pub unsafe fn detach(this: NonNull<Self>) {
         // SAFETY: the handle kept the record alive.
         let header = unsafe { this.as_ref() };
-        // Acquire: the outcome is dropped below. Release: the worker that finds DETACHED frees the record.
-        if header
-            .completion
-            .compare_exchange(PENDING, DETACHED, Ordering::AcqRel, Ordering::Acquire)
-            .is_err()
-        {
+        if !header.completion.detach() {
             // SAFETY: the task is done, and nobody else can take the outcome.
             unsafe {
                 (header.vtable.drop_outcome)(this);

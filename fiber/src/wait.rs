@@ -2,13 +2,13 @@
 //! point to it. Whoever wants to end the wait claims the waiter first, and only the claimer may signal it, once. So the
 //! frame is gone no sooner than the one signal has arrived, and nobody touches it after that.
 
+use crate::atomics::{AtomicU32, AtomicUsize, Ordering};
 use crate::control::Event;
-use crate::atomics::{AtomicUsize, Ordering};
+use crate::stack::Label;
 use crate::task::Header;
 use crate::worker::{self, WakeBatch};
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
-use std::sync::atomic;
 use std::time::Instant;
 
 /// Not claimed.
@@ -34,9 +34,11 @@ pub struct Waiter {
     /// The waiting fiber; none for a plain thread.
     fiber: Option<NonNull<Header>>,
     /// A plain thread's futex.
-    word: atomic::AtomicU32,
+    word: AtomicU32,
     /// A thread tries this many times before it sleeps.
     spins: Cell<u32>,
+    /// What it waits for, for reports.
+    label: Cell<Label>,
 }
 
 /// Spins of a plain thread before it blocks, where nothing better is known.
@@ -48,14 +50,20 @@ impl Waiter {
         Self {
             state: AtomicUsize::new(WAITING),
             fiber: worker::current_fiber(),
-            word: atomic::AtomicU32::new(word::EMPTY),
+            word: AtomicU32::new(word::EMPTY),
             spins: Cell::new(SPINS),
+            label: Cell::new(&"a wait"),
         }
     }
 
     /// Whether it waits on a fiber.
     pub fn is_fiber(&self) -> bool {
         self.fiber.is_some()
+    }
+
+    /// Says what it waits for, for reports.
+    pub fn set_label(&self, label: Label) {
+        self.label.set(label);
     }
 
     /// Sets how often a thread looks before it blocks.
@@ -144,7 +152,7 @@ impl Waiter {
 
     /// Waits until `finish` is done with a waiter that another had claimed.
     pub fn await_finish(&self) {
-        let backoff = crossbeam_utils::Backoff::new();
+        let backoff = Backoff::new();
         while self.state.load(Ordering::Acquire) & LEFT == 0 {
             backoff.snooze();
         }
@@ -153,7 +161,7 @@ impl Waiter {
     /// Blocks until it is signalled; the reason of the claim.
     pub fn wait(&self) -> usize {
         match self.fiber {
-            Some(_) => worker::park(Event::Signal),
+            Some(_) => worker::park(Event::Signal, self.label.get()),
             None => {
                 let signalled = self.block(None);
                 debug_assert!(signalled);
@@ -170,7 +178,7 @@ impl Waiter {
         };
         if self.fiber.is_some() {
             let timer = worker::start_timer(deadline, self);
-            worker::park(Event::Signal);
+            worker::park(Event::Signal, self.label.get());
             timer.stop();
             return self.reason();
         }
@@ -206,11 +214,13 @@ impl Waiter {
 
     /// A plain thread's wait: `false` when the time is over.
     fn block(&self, deadline: Option<Instant>) -> bool {
-        for _ in 0..self.spins.get() {
-            if self.word.load(Ordering::Acquire) == word::SIGNALLED {
-                return true;
+        if !cfg!(fiber_loom) {
+            for _ in 0..self.spins.get() {
+                if self.word.load(Ordering::Acquire) == word::SIGNALLED {
+                    return true;
+                }
+                std::hint::spin_loop();
             }
-            std::hint::spin_loop();
         }
         loop {
             let sleeps = self.word.compare_exchange(
@@ -233,7 +243,40 @@ impl Waiter {
 /// Added to the reason when [`Waiter::finish`] came too late and is done.
 const LEFT: usize = 1 << (usize::BITS - 1);
 
+#[cfg(not(fiber_loom))]
+use crossbeam_utils::Backoff;
+
+/// What the models have in its place.
+#[cfg(fiber_loom)]
+struct Backoff;
+
+#[cfg(fiber_loom)]
+impl Backoff {
+    fn new() -> Self {
+        Self
+    }
+
+    fn snooze(&self) {
+        loom::thread::yield_now();
+    }
+}
+
+/// What the models have in its place: nobody sleeps.
+#[cfg(fiber_loom)]
+mod futex {
+    use crate::atomics::AtomicU32;
+    use std::time::Instant;
+
+    pub fn wait(_: &AtomicU32, _: u32, _: Option<Instant>) -> bool {
+        loom::thread::yield_now();
+        true
+    }
+
+    pub fn wake(_: *const AtomicU32) {}
+}
+
 /// The system's wait on an address.
+#[cfg(not(fiber_loom))]
 mod futex {
     use std::ptr;
     use std::sync::atomic::AtomicU32;

@@ -10,7 +10,7 @@ use crate::control::Event;
 use crate::inbox::Inbox;
 use crate::ready::Ready;
 use crate::runtime::{Migration, Shared, Victims};
-use crate::stack::{Runner, Suspend};
+use crate::stack::{Label, Runner, Suspend};
 use crate::task::Header;
 use crate::timer::{Timer, Timers};
 use crate::wait::Waiter;
@@ -110,6 +110,8 @@ pub struct Worker {
     seen: RefCell<Vec<(u64, Instant)>>,
     search: Cell<Duration>,
     doze: Cell<Duration>,
+    /// All that can run, where a seed chooses among them.
+    runnable: RefCell<Vec<NonNull<Header>>>,
 }
 
 thread_local! {
@@ -163,14 +165,16 @@ fn suspend(why: Suspend) {
     unsafe { runner.suspend(why) };
 }
 
-/// Waits for an event of the calling fiber, and takes it.
-pub fn park(event: Event) {
+/// Waits for an event of the calling fiber, and takes it. `what` is for reports.
+pub fn park(event: Event, what: Label) {
     let fiber = current_fiber().expect("only fibers park");
     // SAFETY: the calling fiber's record lives.
     if unsafe { fiber.as_ref() }.control.take(event) {
         return;
     }
+    current_runner().seen.set_waits_on(Some(what));
     suspend(Suspend::Park(event));
+    current_runner().seen.set_waits_on(None);
 }
 
 /// Lets other fibers of the worker run; a plain thread yields to the system.
@@ -215,6 +219,12 @@ pub fn execute(task: NonNull<Header>) {
     header.home.set(worker.index as u32);
     header.runner.set(worker.runner.get());
     worker.running.set(task.as_ptr());
+    // SAFETY: the worker owns the fiber.
+    let name = unsafe { header.extra() }.and_then(|extra| extra.name.clone());
+    let named = name.is_some();
+    if named {
+        current_runner().seen.set_name(name);
+    }
     if worker.shared().cancels_queued() {
         // SAFETY: the worker owns the fiber, and it hasn't run.
         unsafe { Header::cancel(task) };
@@ -227,6 +237,15 @@ pub fn execute(task: NonNull<Header>) {
     // It may have moved.
     let worker = current().expect("runners run on workers");
     worker.running.set(ptr::null());
+    count(&worker.remote().counts.completed);
+    if named {
+        current_runner().seen.set_name(None);
+    }
+}
+
+/// Counts a task that was run on another fiber's stack.
+pub fn count_inline() {
+    let worker = current().expect("fibers run on workers");
     count(&worker.remote().counts.completed);
 }
 
@@ -269,6 +288,7 @@ impl Worker {
             seen: RefCell::new(vec![(u64::MAX, Instant::now()); workers]),
             search: Cell::new(SEARCH_MIN),
             doze: Cell::new(DOZE),
+            runnable: RefCell::default(),
         }
     }
 
@@ -300,12 +320,9 @@ impl Worker {
             self.resume(task);
         }
         while let Some(runner) = NonNull::new(self.vacant.get()) {
-            // SAFETY: vacant, and this worker's.
-            unsafe {
-                self.vacant.set(runner.as_ref().below.get());
-                self.runner.set(runner.as_ptr());
-                Runner::end(runner);
-            }
+            // SAFETY: a vacant runner of this worker.
+            self.vacant.set(unsafe { runner.as_ref() }.below.get());
+            self.end_runner(runner);
         }
         CURRENT.with(|current| current.set(ptr::null()));
     }
@@ -318,10 +335,10 @@ impl Worker {
         loop {
             if let Some(task) = self.pick().or_else(|| self.search()) {
                 self.doze.set(DOZE);
-                self.end_search();
+                self.end_search(true);
                 return Some(task);
             }
-            self.end_search();
+            self.end_search(false);
             if self.shared().is_over() {
                 return None;
             }
@@ -399,14 +416,21 @@ impl Worker {
             }
             place = &found.below;
         }
-        Runner::new(size).unwrap_or_else(|error| self.shared().out_of_stacks(&error))
+        let runner = Runner::new(size).unwrap_or_else(|error| self.shared().out_of_stacks(&error));
+        self.shared().roster.add(runner);
+        runner
+    }
+
+    /// Ends a vacant runner.
+    fn end_runner(&self, runner: NonNull<Runner>) {
+        self.shared().roster.remove(runner);
+        // SAFETY: vacant, and this worker's.
+        unsafe { Runner::end(runner) };
     }
 
     fn keep_runner(&self, runner: NonNull<Runner>) {
         if self.vacant_count.get() >= VACANT_RUNNERS {
-            self.runner.set(runner.as_ptr());
-            // SAFETY: vacant, and this worker's.
-            unsafe { Runner::end(runner) };
+            self.end_runner(runner);
             return;
         }
         // SAFETY: as above.
@@ -422,7 +446,26 @@ impl Worker {
         unsafe { task.as_ref() }.control.assign();
         count(&self.remote().counts.spawned);
         self.deque.push(Queued(task));
-        self.shared().wake_one();
+        self.shared().wake_one(self.deque.len() == 1);
+    }
+
+    /// Takes a fresh task out of its queue again, if it is the latest of this worker's that nobody has taken.
+    pub fn take_back(&self, task: NonNull<Header>) -> bool {
+        let Some(latest) = self.deque.pop() else {
+            return false;
+        };
+        if latest.0 == task {
+            return true;
+        }
+        self.deque.push(latest);
+        // A thief may have looked meanwhile, and gone to sleep.
+        self.shared().wake_one(false);
+        false
+    }
+
+    /// Whether thieves find nothing here.
+    pub fn has_no_spare(&self) -> bool {
+        self.deque.is_empty()
     }
 
     fn queue_yielded(&self, fiber: NonNull<Header>) {
@@ -441,7 +484,7 @@ impl Worker {
             self.hand_off.set(fiber.as_ptr());
         } else if self.shared().config.migration == Migration::Free {
             self.deque.push(Queued(fiber));
-            self.shared().wake_one();
+            self.shared().wake_one(false);
         } else {
             self.ready.push(fiber);
         }
@@ -468,8 +511,29 @@ impl Worker {
         }
     }
 
+    /// Any of those that can run, chosen by the seed.
+    #[cold]
+    fn pick_seeded(&self) -> Option<NonNull<Header>> {
+        let mut runnable = self.runnable.borrow_mut();
+        self.remote().timers.fire();
+        self.empty_inbox();
+        runnable.extend(NonNull::new(self.hand_off.replace(ptr::null_mut())));
+        runnable.extend(std::iter::from_fn(|| self.ready.pop()));
+        runnable.extend(std::iter::from_fn(|| self.deque.pop().map(|task| task.0)));
+        runnable.extend(std::iter::from_fn(|| self.shared().global.pop()));
+        if runnable.is_empty() {
+            return None;
+        }
+        let chosen = self.next_random() as usize % runnable.len();
+        // The others stay in their order, so that a run depends on nothing but the seed.
+        Some(runnable.remove(chosen))
+    }
+
     /// The next fiber from this worker's own queues and the global one.
     fn pick(&self) -> Option<NonNull<Header>> {
+        if self.shared().config.seed.is_some() {
+            return self.pick_seeded();
+        }
         let picks = self.picks.get().wrapping_add(1);
         self.picks.set(picks);
         count(&self.remote().counts.picks);
@@ -538,10 +602,10 @@ impl Worker {
         found
     }
 
-    /// Ends a search. The last of the searchers wakes another worker: there may be more work.
-    fn end_search(&self) {
-        if self.searching.replace(false) && self.shared().idle.end_search() {
-            self.shared().wake_one();
+    /// Ends a search. The last of the searchers, if it found something, wakes another worker: there may be more.
+    fn end_search(&self, found: bool) {
+        if self.searching.replace(false) && self.shared().idle.end_search() && found {
+            self.shared().wake_one(false);
         }
     }
 
@@ -631,20 +695,30 @@ impl Worker {
     fn sleep(&self) {
         let shared = self.shared();
         shared.idle.announce(self.index);
-        let mut limit = match shared.work_for(self.index) {
+        let mut work = shared.work_for(self.index);
+        if work == Work::Lone {
+            // Left to workers that get on; but they may stop to.
+            shared.idle.withdraw(self.index);
+            shared.idle.announce_doze(self.index);
+            work = shared.work_for(self.index);
+        }
+        let mut limit = match work {
             Work::Some => {
                 shared.idle.withdraw(self.index);
                 self.searching.set(shared.idle.take_grant(self.index));
                 return;
             }
-            // Left to workers that get on; but they may stop to.
-            Work::Lone => {
+            // Whatever it was is gone: nothing to wait for but a wake, yet this is only a doze.
+            Work::Lone | Work::None if shared.idle.is_dozing(self.index) => {
                 let doze = self.doze.get();
                 self.doze.set((doze * 2).min(DOZE_MAX));
                 Some(doze)
             }
-            Work::None => None,
+            Work::Lone | Work::None => None,
         };
+        if work == Work::None && self.shared().config.reports_deadlocks {
+            self.shared().report_deadlock();
+        }
         count(&self.remote().counts.sleeps);
         if let Some(left) = self.remote().timers.time_left() {
             limit = Some(limit.map_or(left, |limit| limit.min(left)));

@@ -65,7 +65,8 @@ pub struct Mallinfo2 {
     keepcost: size_t,
 }
 
-/// `arena`: committed bytes; `uordblks`: bytes of live blocks; `fordblks`: the difference; `keepcost`: bytes that
+/// `arena`: committed bytes; `uordblks`: bytes of live blocks, as [`Stats::live_bytes`] counts them: exact after
+/// `mp_collect`, before that within a page per thread and class; `fordblks`: the difference; `keepcost`: bytes that
 /// `malloc_trim` would give back at least. The other fields are 0.
 #[unsafe(no_mangle)]
 pub extern "C" fn mallinfo2() -> Mallinfo2 {
@@ -100,8 +101,8 @@ pub extern "C" fn malloc_stats() {
     report::print_stats(2);
 }
 
-/// Writes the statistics as XML to a stream: an element `malloc` with one `counter` each. `options` must be 0, otherwise
-/// the result is EINVAL; -1 when the stream takes nothing.
+/// Writes the statistics as XML to a stream: an element `malloc` with one `counter` each. `options` must be 0,
+/// otherwise the result is EINVAL; -1 when the stream takes nothing.
 ///
 /// # Safety
 /// `stream` is a stream that is open for writing.

@@ -1,10 +1,9 @@
 //! Millpond's fibers.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use millpond_fiber::{Fiber, JoinHandle, Runtime, Victims, channel};
+use millpond_fiber::{Counter, Fiber, JoinHandle, Runtime, Victims, channel};
 
 use crate::blocking::{Blocking, Gate, Group};
 
@@ -24,7 +23,7 @@ impl Blocking for Millpond {
     type Receiver<T: Send + 'static> = channel::Receiver<T>;
     type SharedReceiver<T: Send + 'static> = channel::Receiver<T>;
     type Group = Counter;
-    type Gate = Counter;
+    type Gate = Closed;
     type Waker = Fiber;
 
     fn spawn<T, F>(task: F) -> JoinHandle<T>
@@ -48,8 +47,11 @@ impl Blocking for Millpond {
     }
 
     fn nursery<F: Fn(usize) + Send + Copy + Sync + 'static>(count: usize, child: F) {
-        let handles: Vec<_> = (0..count).map(|index| Self::spawn(move || child(index))).collect();
-        handles.into_iter().for_each(Self::join);
+        millpond_fiber::nursery(|nursery| {
+            for index in 0..count {
+                nursery.spawn(move || child(index));
+            }
+        });
     }
 
     fn waker() -> Fiber {
@@ -84,47 +86,83 @@ impl Blocking for Millpond {
         receiver.recv().ok()
     }
 
+    fn both<A, B, Fa, Fb>(a: Fa, b: Fb) -> (A, B)
+    where
+        A: Send + 'static,
+        B: Send + 'static,
+        Fa: FnOnce() -> A + Send + 'static,
+        Fb: FnOnce() -> B + Send + 'static,
+    {
+        millpond_fiber::join(a, b)
+    }
+
+    fn parallel_for<F: Fn(usize) + Send + Sync + Copy + 'static>(len: usize, body: F) {
+        millpond_fiber::parallel_for(0..len, body);
+    }
+
+    fn parallel_chunks<F: Fn(Range<usize>) + Send + Sync + Copy + 'static>(len: usize, chunk: usize, body: F) {
+        millpond_fiber::parallel_for_chunks(0..len, chunk, body);
+    }
+
+    fn parallel_sum<F: Fn(usize) -> u64 + Send + Sync + Copy + 'static>(len: usize, term: F) -> u64 {
+        millpond_fiber::parallel_reduce(0..len, || 0, move |sum, i| sum + term(i), |a, b| a + b)
+    }
+
     fn select_all(first: channel::Receiver<u64>, second: channel::Receiver<u64>) -> [(u64, u64); 2] {
-        todo!("{first:?} {second:?}")
+        let mut got = [(0, 0); 2];
+        let (mut first, mut second) = (Some(first), Some(second));
+        while let (Some(one), Some(other)) = (&first, &second) {
+            let (place, result) = millpond_fiber::select! {
+                recv(one) -> result => (0, result),
+                recv(other) -> result => (1, result),
+            };
+            match result {
+                Ok(value) => got[place] = (got[place].0 + 1, got[place].1 + value),
+                Err(_) if place == 0 => first = None,
+                Err(_) => second = None,
+            }
+        }
+        // The one that is closed later.
+        for (left, got) in [first, second].into_iter().zip(&mut got) {
+            for value in left.iter().flatten() {
+                *got = (got.0 + 1, got.1 + value);
+            }
+        }
+        got
     }
 }
-
-/// Stands in.
-pub struct Counter(AtomicUsize);
 
 impl Group for Counter {
     fn new() -> Self {
-        Self(AtomicUsize::new(0))
+        Self::new(0)
     }
 
     fn add(&self, count: usize) {
-        self.0.fetch_add(count, Ordering::Relaxed);
+        Self::add(self, count);
     }
 
     fn done(&self) {
-        self.0.fetch_sub(1, Ordering::Release);
+        Self::done(self);
     }
 
     fn wait(&self) {
-        while self.0.load(Ordering::Acquire) != 0 {
-            millpond_fiber::yield_now();
-        }
+        Self::wait(self);
     }
 }
 
-impl Gate for Counter {
+/// A counter at 1.
+pub struct Closed(Counter);
+
+impl Gate for Closed {
     fn new() -> Self {
-        Self(AtomicUsize::new(1))
+        Self(Counter::new(1))
     }
 
     fn wait(&self) {
-        Group::wait(self);
+        self.0.wait();
     }
 
     fn open(&self) {
-        self.done();
+        self.0.done();
     }
 }
-
-#[allow(dead_code)]
-type Unused = Range<usize>;

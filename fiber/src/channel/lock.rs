@@ -2,7 +2,7 @@
 //! channel's users runs under it; so a waiter spins, and leaves the processor to others when that takes long, since
 //! there may be more workers than cores.
 
-use crate::sync::{AtomicU32, Ordering};
+use crate::atomics::{AtomicU32, Ordering};
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
 

@@ -1,6 +1,9 @@
-/* What C and POSIX promise of malloc and its kin, checked against whatever allocator the program runs on: one test per
- * argument, all of them without one. Exits with 0 if all holds; prints the first thing that doesn't. */
+/* What C and POSIX promise of malloc and its kin, checked against whatever allocator the program runs on: all tests
+ * but those that are left out by arguments like `-signals`. Exits with 0 if all holds; prints the first thing that
+ * doesn't. */
 #define _GNU_SOURCE
+#include "check.h"
+#include "churn.h"
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -19,35 +22,12 @@ void *pvalloc(size_t size);
 /* There under Millpond only. */
 extern void mp_collect(_Bool force) __attribute__((weak));
 
-#define CHECK(condition) \
-    do { \
-        if (!(condition)) { \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            _exit(1); \
-        } \
-    } while (0)
-
-/* Keeps the compiler from knowing what a size or pointer is. */
-static size_t opaque(size_t value) {
-    __asm__ volatile("" : "+r"(value));
-    return value;
-}
-#define HIDE(pointer) ((void *)opaque((size_t)(pointer)))
-
 static const size_t sizes[] = {1, 7, 8, 9, 16, 24, 100, 128, 129, 1000, 1024, 1025, 4096, 5000, 32768, 100000, 131072,
                                131073, 1000000, 40000000};
 #define SIZES (sizeof sizes / sizeof *sizes)
 
 /* Every byte of small blocks, some of large ones. */
 static size_t stride(size_t size) { return size > 200000 ? 997 : 1; }
-
-static void fill(unsigned char *block, size_t size, size_t step, unsigned seed) {
-    for (size_t i = 0; i < size; i += step) block[i] = (unsigned char)(seed + i);
-}
-
-static void verify(const unsigned char *block, size_t size, size_t step, unsigned seed) {
-    for (size_t i = 0; i < size; i += step) CHECK(block[i] == (unsigned char)(seed + i));
-}
 
 static void alignment(void) {
     for (size_t i = 0; i < SIZES; i++) {
@@ -159,32 +139,6 @@ static void reallocation(void) {
     }
     grown = realloc(grown, opaque(0));
     free(grown);
-}
-
-struct job {
-    unsigned seed;
-    unsigned rounds;
-};
-
-static void *churn(void *argument) {
-    struct job *job = argument;
-    unsigned char *held[64] = {0};
-    size_t length[64] = {0};
-    unsigned random = job->seed * 2654435761u + 1;
-    for (unsigned round = 0; round < job->rounds; round++) {
-        random = random * 1664525u + 1013904223u;
-        unsigned at = random >> 26;
-        if (held[at]) {
-            verify(held[at], length[at], 1, at);
-            free(held[at]);
-        }
-        length[at] = (random >> 8) % ((random & 15) == 0 ? 20000 : 300) + 1;
-        held[at] = malloc(length[at]);
-        CHECK(held[at]);
-        fill(held[at], length[at], 1, at);
-    }
-    for (int at = 0; at < 64; at++) free(held[at]);
-    return NULL;
 }
 
 static void thousand_threads(void) {
@@ -323,7 +277,9 @@ static void limited_memory(void) {
         int count = 0;
         errno = 0;
         while (count < 4096 && (blocks[count] = malloc(1u << 20))) count++;
-        CHECK(count < 4096 && errno == ENOMEM);
+        /* Millpond's reservation is older than this limit, and may serve them all (one run in twenty, when the tables
+         * that it needs are there already). A limit from the start is a test of its own: limited.c. */
+        CHECK(count < 4096 ? errno == ENOMEM : mp_collect != NULL);
         /* The arenas of earlier threads may have taken more than the limit already. */
         if (count == 0) return;
         for (int i = 0; i < count; i++) free(blocks[i]);
@@ -386,15 +342,22 @@ static const struct {
     {"limited_memory", limited_memory},
 };
 
+static int left_out(const char *name, int argc, char **argv) {
+    for (int i = 1; i < argc; i++) {
+        if (argv[i][0] == '-' && strcmp(argv[i] + 1, name) == 0) return 1;
+    }
+    return 0;
+}
+
 int main(int argc, char **argv) {
-    int ran = 0;
-    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
-        if (argc > 1 && strcmp(argv[1], tests[i].name) != 0) continue;
+    int ran = 0, all = sizeof tests / sizeof *tests;
+    for (int i = 0; i < all; i++) {
+        if (left_out(tests[i].name, argc, argv)) continue;
         tests[i].run();
         ran++;
     }
-    if (ran == 0) {
-        fprintf(stderr, "there is no test %s\n", argv[1]);
+    if (ran + argc - 1 != all) {
+        fprintf(stderr, "an argument is no test's name\n");
         return 2;
     }
     printf("%d tests hold\n", ran);

@@ -1,5 +1,6 @@
 // What C++ promises of operator new and delete, checked against whatever allocator the program runs on. Exits with 0 if
 // all holds; prints the first thing that doesn't.
+#include "check.h"
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -11,22 +12,9 @@
 #include <thread>
 #include <vector>
 
-#define CHECK(condition) \
-    do { \
-        if (!(condition)) { \
-            std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            std::_Exit(1); \
-        } \
-    } while (0)
-
 struct alignas(256) Wide {
     char bytes[300];
 };
-
-static std::size_t opaque(std::size_t value) {
-    asm volatile("" : "+r"(value));
-    return value;
-}
 
 static void *hidden(void *pointer) {
     asm volatile("" : "+r"(pointer));

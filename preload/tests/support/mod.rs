@@ -2,6 +2,16 @@
 
 #![allow(dead_code)]
 
+#[path = "../../../tests/support/callgrind.rs"]
+pub mod callgrind;
+#[path = "../../../tests/support/child.rs"]
+pub mod child;
+#[path = "../../../tests/support/skip.rs"]
+mod skip;
+
+// Not every test binary skips.
+#[allow(unused_imports)]
+pub use skip::skip;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -42,15 +52,6 @@ pub fn archive() -> PathBuf {
     library().with_extension("a")
 }
 
-/// Names the test as skipped and says why; with `MILLPOND_REQUIRE_ALL=1`, as in CI, that is a failure.
-pub fn skip(test: &str, why: &str) {
-    assert!(
-        std::env::var_os("MILLPOND_REQUIRE_ALL").is_none_or(|value| value != "1"),
-        "{test} can't be skipped here: {why}"
-    );
-    eprintln!("skipped: {test}: {why}");
-}
-
 /// Whether a program can be started.
 pub fn there_is(program: &str) -> bool {
     Command::new("sh")
@@ -61,7 +62,7 @@ pub fn there_is(program: &str) -> bool {
 
 /// Compiles a program of `tests/c` with the system's compiler.
 pub fn compile(source: &str, compiler: &str, flags: &[&str]) -> PathBuf {
-    let program = folder().join(source.replace('.', "_"));
+    let program = folder().join(format!("{}_{compiler}", source.replace('.', "_")));
     let output = Command::new(compiler)
         .args(["-O1", "-g", "-Wall", "-Wextra", "-pthread", "-o"])
         .arg(&program)
@@ -79,6 +80,23 @@ pub fn compile(source: &str, compiler: &str, flags: &[&str]) -> PathBuf {
         String::from_utf8_lossy(&output.stderr)
     );
     program
+}
+
+/// Skips the test, by its name, unless all of the programs that it needs are there.
+pub fn needs(test: &str, programs: &[&str]) -> bool {
+    let missing = programs.iter().find(|program| !there_is(program));
+    if let Some(missing) = missing {
+        skip(test, &format!("there is no {missing}"));
+    }
+    missing.is_none()
+}
+
+/// A new empty folder among what the tests write.
+pub fn fresh_folder(name: &str) -> PathBuf {
+    let folder = folder().join(name);
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
 }
 
 /// A command that runs with the library preloaded.

@@ -1,0 +1,55 @@
+//! Instructions counted by callgrind, as the difference of two run lengths, so that what a program does before and after
+//! its loop doesn't count. The programs take `pair|batch WHAT SIZE ROUNDS`: a pair frees each block at once, a batch
+//! allocates 1,000 and frees them in LIFO order.
+
+use std::path::Path;
+use std::process::Command;
+
+/// The instructions of one run of `valgrind`, a command without callgrind's options so far.
+fn instructions(mut valgrind: Command, program: &Path, arguments: [&str; 4]) -> u64 {
+    let name = format!("callgrind.{}", arguments.join("."));
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let ran = valgrind
+        .arg("--tool=callgrind")
+        .arg(format!("--callgrind-out-file={}", file.display()))
+        .arg(program)
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(
+        ran.status.success(),
+        "{}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
+    let profile = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let total = profile.lines().find_map(|line| {
+        line.strip_prefix("summary: ")
+            .or(line.strip_prefix("totals: "))
+    });
+    total
+        .unwrap_or_else(|| panic!("no sum in callgrind's output"))
+        .trim()
+        .parse()
+        .unwrap()
+}
+
+/// Instructions per pair of an allocation and a free in the steady state: what a longer run has more than a shorter one.
+/// `valgrind` makes the command, with its environment.
+pub fn steady(
+    valgrind: impl Fn() -> Command,
+    program: &Path,
+    shape: &str,
+    what: &str,
+    size: usize,
+) -> f64 {
+    let (few, many, pairs_each) = match shape {
+        "pair" => (10_000, 110_000, 1),
+        _ => (10, 110, 1000),
+    };
+    let run = |rounds: usize| {
+        let arguments = [shape, what, &size.to_string(), &rounds.to_string()];
+        instructions(valgrind(), program, arguments)
+    };
+    (run(many) - run(few)) as f64 / ((many - few) * pairs_each) as f64
+}
