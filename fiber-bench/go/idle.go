@@ -85,7 +85,7 @@ func ticker(p *Params) *Outcome {
 	slices := make(chan int)
 	go func() {
 		done := 0
-		for !over.Load() {
+		for begun := time.Now(); !over.Load() && time.Since(begun) < length+time.Second; {
 			for end := time.Now().Add(slice); time.Now().Before(end); {
 			}
 			done++

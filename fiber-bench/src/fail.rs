@@ -26,6 +26,11 @@ pub fn cannot_run(why: &str) -> ! {
 pub fn exit_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
+        // How libraries that can't report it end when the system has no stack for them: no memory, or no mapping.
+        let text = info.to_string();
+        if text.contains("Cannot allocate memory") {
+            cannot_run("the system gives no more stacks");
+        }
         report(info);
         leave(101)
     }));

@@ -1,6 +1,7 @@
 //! What all versions of a benchmark share: sizes, results, checks.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use crate::blocking::Slot;
 use crate::fail::check;
@@ -115,6 +116,23 @@ pub const SELECT_CAPACITY: usize = 64;
 /// The time in which blocking_pressure must be over.
 pub const PRESSURE_LIMIT: f64 = 4.0;
 
+/// hog_and_ticker: the ticker's interval.
+pub const TICK: Duration = Duration::from_millis(1);
+
+/// hog_and_ticker: how long the hog computes before it yields.
+pub const SLICE: Duration = Duration::from_millis(100);
+
+/// hog_and_ticker: how much longer than the run the hog stays at most, should the ticker never get a turn.
+pub const HOG_STAYS: Duration = Duration::from_secs(1);
+
+/// Computes for a slice.
+pub fn hog_slice() {
+    let end = Instant::now() + SLICE;
+    while Instant::now() < end {
+        std::hint::spin_loop();
+    }
+}
+
 /// task_pool_cross: tasks that may be under way.
 pub const BACKLOG: u64 = 1_024;
 
@@ -138,6 +156,11 @@ impl Crossing {
         self.sum.fetch_add(value, Relaxed);
         // Release: the spawner sees the sum when it has seen all ends.
         self.completed.fetch_add(1, Ordering::Release);
+    }
+
+    /// Whether any task was completed by another worker than the spawner's.
+    pub fn any_elsewhere(&self) -> bool {
+        self.elsewhere.load(Relaxed) > 0
     }
 
     /// Checks the sum, and that memory is bounded; all tasks have ended.

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::Blocking;
+use crate::fail::cannot_run;
 use crate::measure::{Outcome, Rounds};
 use crate::memory;
 use crate::params::Params;
@@ -13,12 +14,14 @@ use crate::work::thread_id;
 
 /// The spawner gives its worker away only when nobody has taken a task for so long.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// After so many times without a task that was completed elsewhere there is nothing to measure.
+const PATIENT_FOR: u32 = 3;
 
 pub fn cross<R: Blocking>(params: &Params) -> Outcome {
     let tasks = params.scaled(100_000, 100) as u64;
     let shared: &'static Crossing = Box::leak(Box::default());
     let home = thread_id();
-    let (mut spawned, mut yields) = (0_u64, 0_u64);
+    let (mut spawned, mut yields) = (0_u64, 0);
     let mut rounds = Rounds::new(params);
     let mut early = 0;
     while rounds.more() {
@@ -34,6 +37,9 @@ pub fn cross<R: Blocking>(params: &Params) -> Outcome {
                 spin_loop();
                 if since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
                     yields += 1;
+                    if yields == PATIENT_FOR && !shared.any_elsewhere() {
+                        cannot_run("no worker takes the tasks of one that is busy");
+                    }
                     since = None;
                     R::yield_now();
                 }

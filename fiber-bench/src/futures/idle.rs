@@ -11,6 +11,7 @@ use crate::fail::check;
 use crate::measure::{Outcome, Usage};
 use crate::memory;
 use crate::params::Params;
+use crate::rules::*;
 use crate::work::{deep, deep_sum};
 
 #[derive(Default)]
@@ -73,17 +74,13 @@ pub async fn deep_then_idle(params: &Params) -> Outcome {
 }
 
 pub async fn ticker(params: &Params) -> Outcome {
-    const TICK: Duration = Duration::from_millis(1);
-    const SLICE: Duration = Duration::from_millis(100);
     let length = Duration::from_secs_f64(params.seconds);
     let over: &'static AtomicBool = Box::leak(Box::default());
     let hog = tokio::spawn(async move {
+        let start = Instant::now();
         let mut slices = 0;
-        while !over.load(Ordering::Relaxed) {
-            let end = Instant::now() + SLICE;
-            while Instant::now() < end {
-                std::hint::spin_loop();
-            }
+        while !over.load(Ordering::Relaxed) && start.elapsed() < length + HOG_STAYS {
+            hog_slice();
             slices += 1;
             tokio::task::yield_now().await;
         }

@@ -167,11 +167,13 @@ impl Blocking for Threads {
     }
 }
 
-/// A channel of a mutex and two condvars.
+/// A channel of a mutex and condvars.
 struct Channel<T> {
     state: Mutex<Messages<T>>,
     filled: Condvar,
     emptied: Condvar,
+    /// At a rendezvous: a message was taken.
+    met: Condvar,
     capacity: usize,
 }
 
@@ -194,6 +196,7 @@ fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
         state: Mutex::new(Messages { queue: VecDeque::new(), taken: 0, sent: 0, senders: 1 }),
         filled: Condvar::new(),
         emptied: Condvar::new(),
+        met: Condvar::new(),
         capacity,
     });
     (Sender(channel.clone()), Receiver(channel))
@@ -209,7 +212,7 @@ impl<T> Channel<T> {
         let own = state.sent;
         self.filled.notify_one();
         if self.capacity == 0 {
-            let taken = self.emptied.wait_while(state, |state| state.taken < own);
+            let taken = self.met.wait_while(state, |state| state.taken < own);
             drop(taken.expect("nobody panics"));
         }
     }
@@ -221,11 +224,10 @@ impl<T> Channel<T> {
         let value = state.queue.pop_front()?;
         state.taken += 1;
         drop(state);
+        self.emptied.notify_one();
         if self.capacity == 0 {
-            // The sender of this message, and one that waits for room, wait on the same condvar.
-            self.emptied.notify_all();
-        } else {
-            self.emptied.notify_one();
+            // The senders of this message and of those taken just before: one, as a rule.
+            self.met.notify_all();
         }
         Some(value)
     }
