@@ -8,10 +8,14 @@ use crate::{Millpond, arena::registry};
 use std::alloc::{GlobalAlloc, Layout};
 use std::ptr::NonNull;
 
+// With fibers that move between threads, these must stay calls: inlined into a function that is suspended and goes on
+// elsewhere, a compiler may keep the address of the thread's slot over the switch (`pool/memory.rs` has the argument,
+// and why a call is enough).
 // SAFETY: blocks are disjoint, aligned and at least as large as asked for (the size classes' property tests), stay
 // valid until freed whichever thread exits, and nothing here unwinds.
 unsafe impl GlobalAlloc for Millpond {
-    #[inline]
+    #[cfg_attr(feature = "migrating-fibers", inline(never))]
+    #[cfg_attr(not(feature = "migrating-fibers"), inline)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if layout.size() > MAX_SMALL {
             return alloc::allocate_any(layout.size(), layout.align());
@@ -22,7 +26,8 @@ unsafe impl GlobalAlloc for Millpond {
         alloc::allocate_small(layout.size())
     }
 
-    #[inline]
+    #[cfg_attr(feature = "migrating-fibers", inline(never))]
+    #[cfg_attr(not(feature = "migrating-fibers"), inline)]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         if layout.size() <= MAX_SMALL && layout.align() <= MAX_SMALL_ALIGN {
             alloc::allocate_small_zeroed(layout.size())
@@ -31,7 +36,8 @@ unsafe impl GlobalAlloc for Millpond {
         }
     }
 
-    #[inline]
+    #[cfg_attr(feature = "migrating-fibers", inline(never))]
+    #[cfg_attr(not(feature = "migrating-fibers"), inline)]
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         // SAFETY: GlobalAlloc's contract: `ptr` came from `alloc`, which never returned null for it.
         let block = unsafe { NonNull::new_unchecked(ptr) };
@@ -48,7 +54,8 @@ unsafe impl GlobalAlloc for Millpond {
         unsafe { free::free_small(block, layout.size()) }
     }
 
-    #[inline]
+    #[cfg_attr(feature = "migrating-fibers", inline(never))]
+    #[cfg_attr(not(feature = "migrating-fibers"), inline)]
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         let class = SizeClass::of(layout.size(), layout.align());
         if class.is_some() && class == SizeClass::of(new_size, layout.align()) {

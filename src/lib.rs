@@ -32,6 +32,7 @@
 //! `arena/mappings.rs`).
 //!
 //! A program's own records can come from the same heaps without a global allocator: [`pool`].
+//! Stacks for fiber runtimes are pooled by `stack` (Linux on x86-64 and AArch64 only; not in the preload library).
 //!
 //! # What stays resident
 //!

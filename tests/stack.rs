@@ -1,6 +1,6 @@
 //! Pooled stacks.
 
-#![cfg(all(target_os = "linux", not(miri)))]
+#![cfg(native)]
 
 mod support;
 
@@ -10,6 +10,8 @@ use millpond::stack::{
     GuardKind, StackCache, StackError, StackHandle, StackPool, StackSize, stack_lookup,
 };
 use proptest::prelude::*;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -17,6 +19,30 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 use support::child::{command, run, run_scenario, scenario};
+
+/// The system's allocator, counted per thread: the harness has threads of its own.
+struct Counted;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: both calls are the system allocator's.
+unsafe impl GlobalAlloc for Counted {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: passed on.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static GLOBAL: Counted = Counted;
 
 const DEFAULT: StackSize = StackSize::DEFAULT;
 
@@ -30,7 +56,7 @@ fn touch(stack: &StackHandle, bytes: usize) {
 
 /// The resident bytes of the stack's usable part.
 fn resident(stack: &StackHandle) -> usize {
-    let bytes = stack.top().addr().get() - stack.limit().addr().get();
+    let bytes = stack.slot().addr().get() + stack.size() - stack.limit().addr().get();
     let mut pages = vec![0_u8; bytes.div_ceil(4096)];
     // SAFETY: the range is the stack's, and there is a byte for each page.
     let asked = unsafe {
@@ -77,6 +103,8 @@ fn slots_are_aligned_and_usable() {
             assert!(stack.size() >= size.bytes());
             assert!(stack.slot().addr().get().is_multiple_of(stack.size()));
             assert!(stack.top().addr().get().is_multiple_of(64));
+            let end = stack.slot().addr().get() + stack.size();
+            assert!((0..=960).contains(&(end - stack.top().addr().get())));
             let usable = stack.top().addr().get() - stack.limit().addr().get();
             assert!(usable >= stack.size() / 4 * 3);
             // SAFETY: both bytes are the stack's.
@@ -120,12 +148,9 @@ fn look_up_knows_stacks_and_nothing_else() {
     let again = pool.take(StackSize::KIB_256).unwrap();
     assert_eq!((again.slot().addr().get(), again.tag()), (slot, 0));
     // The next slot was never taken, and what isn't a stack is none.
-    assert!(stack_lookup(top).is_none());
+    assert!(stack_lookup(slot + (256 << 10)).is_none());
     assert!(stack_lookup((&raw const pool).addr()).is_none());
     assert!(stack_lookup(0).is_none() && stack_lookup(usize::MAX).is_none());
-    drop(again);
-    drop(pool);
-    assert!(stack_lookup(slot).is_none());
 }
 
 #[test]
@@ -239,6 +264,19 @@ fn alone() {
             coroutine.resume(());
         }
         Some("limit") => until_the_limit(),
+        Some("given back twice") => {
+            let pool = StackPool::new();
+            let raw = pool.take(DEFAULT).unwrap().into_raw();
+            // SAFETY: not kept: the second time is the misuse that is to be noticed.
+            (0..2).for_each(|_| drop(unsafe { StackHandle::from_raw(raw) }));
+        }
+        Some("allocates nothing") => allocate_nothing(),
+        Some("collected") => collected(),
+        Some("fork beside threads") => forks_beside_threads(),
+        Some("destructors") => destructors_give_back(),
+        Some("own pool ends meanwhile") => own_pool_ends_meanwhile(),
+        Some("own pool ends") => own_pool_ends(),
+        Some("locked") => locked(),
         Some("another thread drops") => another_thread_drops(),
         Some("hundred thousand") => a_hundred_thousand(),
         Some("address space") => {
@@ -268,11 +306,99 @@ fn a_write_below_the_limit_is_fatal() {
 }
 
 #[test]
+fn a_stack_given_back_twice_is_noticed() {
+    let ended = run_scenario("alone", "given back twice");
+    assert!(
+        ended
+            .aborted()
+            .contains("a stack was given back to its pool twice")
+    );
+}
+
+#[test]
 fn a_handler_recognises_an_overflow() {
     for scenario in ["recognised", "recognised, protected", "overflow", "fork"] {
         let ended = run_scenario("alone", scenario);
         assert_eq!(ended.status.code(), Some(42), "{scenario}: {ended:#?}");
     }
+}
+
+/// Memory that is locked as it is mapped takes no marks and gives nothing back; the stacks are guarded all the same.
+fn locked() {
+    // SAFETY: locks what is mapped from now on.
+    let locks = unsafe { libc::mlockall(libc::MCL_FUTURE) } == 0;
+    let before = resident_bytes();
+    let stacks: Vec<StackHandle> = (0..40)
+        .map(|_| StackPool::global().take(DEFAULT).unwrap())
+        .collect();
+    for stack in &stacks {
+        touch(stack, 60 << 10);
+        assert!(!is_readable(stack.limit().addr().get() - 1));
+    }
+    println!("locked: {locks}, {} bytes more", resident_bytes() - before);
+    assert!(resident_bytes() - before < 20 << 20);
+    drop(stacks);
+    StackPool::global().trim();
+    let again = StackPool::global().take(DEFAULT).unwrap();
+    assert!(!is_readable(again.limit().addr().get() - 1));
+}
+
+#[test]
+fn locked_memory_has_guards_too() {
+    run_scenario("alone", "locked").succeeded();
+}
+
+/// The child goes on with the pools, whatever other threads were doing in them.
+fn forks_beside_threads() {
+    static OWN: StackPool = StackPool::new();
+    let stop = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while stop.load(Relaxed) == 0 {
+                    for pool in [StackPool::global(), &OWN] {
+                        let held: Vec<_> = (0..70).map(|_| pool.take(DEFAULT).unwrap()).collect();
+                        held.iter().for_each(|stack| touch(stack, 8192));
+                    }
+                    StackPool::global().trim();
+                }
+            });
+        }
+        for _ in 0..30 {
+            let held = OWN.take(DEFAULT).unwrap();
+            // SAFETY: the child runs the code below only, which takes no lock and doesn't allocate.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                drop(held);
+                for pool in [StackPool::global(), &OWN] {
+                    for _ in 0..3 {
+                        let held: [_; 200] = std::array::from_fn(|_| pool.take(DEFAULT).unwrap());
+                        for stack in &held {
+                            touch(stack, 60 << 10);
+                            if is_readable(stack.limit().addr().get() - 1) {
+                                // SAFETY: ends the process at once.
+                                unsafe { libc::_exit(3) };
+                            }
+                        }
+                        drop(held);
+                        pool.trim();
+                    }
+                }
+                // SAFETY: as above.
+                unsafe { libc::_exit(0) };
+            }
+            let mut status = 0;
+            // SAFETY: the child is ours and waited for once.
+            assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+            assert_eq!(status, 0);
+        }
+        stop.store(1, Relaxed);
+    });
+}
+
+#[test]
+fn a_child_goes_on_with_the_pools() {
+    run_scenario("alone", "fork beside threads").succeeded();
 }
 
 /// A pool whose guards cost map entries says so when there are no more, and leaves some to the program.
@@ -425,8 +551,7 @@ fn a_threads_stacks_outlive_it() {
 }
 
 /// What a thread's destructors give back, after its cache is gone or before, is not lost.
-#[test]
-fn stacks_are_given_back_by_destructors() {
+fn destructors_give_back() {
     thread_local! {
         static HELD: std::cell::RefCell<Vec<StackHandle>> = const { std::cell::RefCell::new(Vec::new()) };
     }
@@ -445,7 +570,11 @@ fn stacks_are_given_back_by_destructors() {
 }
 
 #[test]
-fn a_pool_of_its_own_is_unmapped() {
+fn stacks_are_given_back_by_destructors() {
+    run_scenario("alone", "destructors").succeeded();
+}
+
+fn own_pool_ends() {
     let pool = StackPool::new();
     let (a, b) = (
         pool.take(DEFAULT).unwrap(),
@@ -462,6 +591,35 @@ fn a_pool_of_its_own_is_unmapped() {
     thread::spawn(move || drop(b)).join().unwrap();
     assert!(!is_readable(addresses[1]));
     assert!(stack_lookup(addresses[0]).is_none() && stack_lookup(addresses[1]).is_none());
+}
+
+#[test]
+fn a_pool_of_its_own_is_unmapped() {
+    run_scenario("alone", "own pool ends").succeeded();
+}
+
+/// Stacks come back on several threads while their pool's owner lets go of it: all is unmapped, by whoever is last.
+fn own_pool_ends_meanwhile() {
+    for _ in 0..200 {
+        let pool = StackPool::new();
+        let mut stacks: Vec<StackHandle> = (0..40).map(|_| pool.take(DEFAULT).unwrap()).collect();
+        let limits: Vec<usize> = stacks
+            .iter()
+            .map(|stack| stack.limit().addr().get())
+            .collect();
+        thread::scope(|scope| {
+            let half = stacks.split_off(20);
+            scope.spawn(move || half.into_iter().for_each(drop));
+            scope.spawn(move || stacks.into_iter().for_each(drop));
+            drop(pool);
+        });
+        assert!(!limits.iter().any(|&limit| is_readable(limit)));
+    }
+}
+
+#[test]
+fn a_pool_ends_while_stacks_come_back() {
+    run_scenario("alone", "own pool ends meanwhile").succeeded();
 }
 
 #[test]
@@ -519,7 +677,8 @@ fn a_parked_stack_gives_back_what_is_below() {
     assert_eq!(unsafe { stack.discard_below(stack.limit().as_ptr()) }, 0);
 }
 
-/// Ten thousand stacks of 48 KiB each lie idle: after a few purge delays they keep a page each, and after `trim` nothing.
+/// Ten thousand stacks of 48 KiB each lie idle: after a few purge delays they keep a page each, and after `trim`
+/// nothing.
 #[test]
 fn idle_stacks_decay() {
     const STACKS: usize = 10_000;
@@ -570,6 +729,73 @@ fn is_resident(page: usize) -> bool {
     // SAFETY: one page, one byte.
     assert_eq!(unsafe { libc::mincore(at, 4096, &mut state) }, 0);
     state & 1 == 1
+}
+
+/// Nothing allocates through the global allocator, on whichever path.
+fn allocate_nothing() {
+    millpond::set_option("purge_delay_ms", "1").unwrap();
+    let mut stacks = Vec::with_capacity(3000);
+    let before = ALLOCATIONS.get();
+    for pool in [
+        &StackPool::new(),
+        &StackPool::with_protected_guards(),
+        StackPool::global(),
+    ] {
+        let mut cache = StackCache::new(pool);
+        for _ in 0..3 {
+            stacks.extend((0..1000).map(|_| pool.take(DEFAULT).unwrap()));
+            stacks.extend((0..1000).map(|_| cache.take(StackSize::KIB_256).unwrap()));
+            stacks.extend((0..10).map(|_| cache.take(StackSize::MIB_1).unwrap()));
+            stacks.iter_mut().for_each(|stack| stack.set_tag(1));
+            stacks.drain(..1000).for_each(drop);
+            stacks.drain(..).for_each(|stack| cache.put(stack));
+            pool.trim();
+            millpond::collect(false);
+        }
+        assert_eq!(pool.stats().live, 0);
+    }
+    assert_eq!(ALLOCATIONS.get(), before);
+}
+
+#[test]
+fn nothing_is_allocated() {
+    run_scenario("alone", "allocates nothing").succeeded();
+}
+
+/// `collect` serves the global pool, and the calling thread's cache if it is forced.
+fn collected() {
+    millpond::set_option("purge_delay_ms", "10").unwrap();
+    let pool = StackPool::global();
+    let slots = || -> Vec<usize> {
+        let stacks: Vec<_> = (0..200).map(|_| pool.take(DEFAULT).unwrap()).collect();
+        stacks.iter().for_each(|stack| touch(stack, 48 << 10));
+        stacks
+            .iter()
+            .map(|stack| stack.slot().addr().get())
+            .collect()
+    };
+    let resident_pages = |slots: &[usize]| -> usize {
+        let offsets = || (4096..64 << 10).step_by(4096);
+        let of_slot = |slot: &usize| offsets().filter(|at| is_resident(slot + at)).count();
+        slots.iter().map(of_slot).sum()
+    };
+    let first = slots();
+    assert_eq!(resident_pages(&first), 200 * 12);
+    for _ in 0..8 {
+        thread::sleep(Duration::from_millis(20));
+        millpond::collect(false);
+    }
+    // The thread's cache keeps its own, at most 32; the others a page each.
+    assert!(resident_pages(&first) <= 32 * 12 + 168);
+    slots();
+    millpond::collect(true);
+    assert_eq!(resident_pages(&first), 0);
+    assert_eq!((pool.stats().live, pool.stats().cached), (0, 0));
+}
+
+#[test]
+fn collect_gives_back() {
+    run_scenario("alone", "collected").succeeded();
 }
 
 /// A stack of ours for the crate corosensei.

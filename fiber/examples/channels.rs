@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release -p millpond-fiber --example channels [-- NAME...]`
 
-use millpond_fiber::channel::{self, Receiver, Sender};
-use millpond_fiber::{Runtime, spawn};
+use millpond_fiber::channel::{self, Receiver, Sender, spsc};
+use millpond_fiber::{Runtime, select, spawn};
 use std::time::Instant;
 
 fn many(senders: u64, receivers: u64, capacity: usize, messages: u64) {
@@ -30,6 +30,74 @@ fn many(senders: u64, receivers: u64, capacity: usize, messages: u64) {
         .map(|fiber| fiber.join().unwrap())
         .sum();
     assert_eq!(sum, senders * (each * (each - 1) / 2));
+}
+
+fn ring(capacity: usize, messages: u64) {
+    let (sender, receiver) = spsc::bounded(capacity);
+    let sending = spawn(move || (0..messages).for_each(|n| sender.send(n).unwrap()));
+    let receiving = spawn(move || receiver.iter().sum::<u64>());
+    sending.join().unwrap();
+    assert_eq!(receiving.join().unwrap(), messages * (messages - 1) / 2);
+}
+
+/// One end in a fiber, the other in a plain thread.
+fn thread(capacity: usize, messages: u64) {
+    let (sender, receiver) = channel::bounded(capacity);
+    let sending = std::thread::spawn(move || (0..messages).for_each(|n| sender.send(n).unwrap()));
+    assert_eq!(receiver.iter().sum::<u64>(), messages * (messages - 1) / 2);
+    sending.join().unwrap();
+}
+
+/// Two senders, one receiver that selects.
+fn select_2(messages: u64) {
+    let (a, from_a) = channel::bounded(0);
+    let (b, from_b) = channel::bounded(0);
+    let senders =
+        [a, b].map(|sender| spawn(move || (0..messages / 2).for_each(|n| sender.send(n).unwrap())));
+    let mut sum = 0;
+    for _ in 0..messages {
+        sum += select! {
+            recv(from_a) -> n => n.unwrap_or(0),
+            recv(from_b) -> n => n.unwrap_or(0),
+        };
+    }
+    std::hint::black_box(sum);
+    drop((from_a, from_b));
+    senders.map(|sender| sender.join().is_ok());
+}
+
+/// Both ends on plain threads that are fibers' workers by force: the other fiber keeps its worker until it is told.
+fn apart(capacity: usize, messages: u64) {
+    let together = std::sync::Arc::new(std::sync::Barrier::new(2));
+    let (sender, receiver) = channel::bounded(capacity);
+    let barrier = together.clone();
+    let sending = spawn(move || {
+        barrier.wait();
+        (0..messages).for_each(|n| sender.send(n).unwrap());
+    });
+    let receiving = spawn(move || {
+        together.wait();
+        receiver.iter().sum::<u64>()
+    });
+    sending.join().unwrap();
+    assert_eq!(receiving.join().unwrap(), messages * (messages - 1) / 2);
+}
+
+/// As `apart`, with a ring for one sender and one receiver.
+fn ring_apart(capacity: usize, messages: u64) {
+    let together = std::sync::Arc::new(std::sync::Barrier::new(2));
+    let (sender, receiver) = spsc::bounded(capacity);
+    let barrier = together.clone();
+    let sending = spawn(move || {
+        barrier.wait();
+        (0..messages).for_each(|n| sender.send(n).unwrap());
+    });
+    let receiving = spawn(move || {
+        together.wait();
+        receiver.iter().sum::<u64>()
+    });
+    sending.join().unwrap();
+    assert_eq!(receiving.join().unwrap(), messages * (messages - 1) / 2);
 }
 
 fn single_thread(messages: u64) {
@@ -80,6 +148,25 @@ fn main() {
     measure("chan_single_thread", 1_000_000, &runtime, &single_thread);
     measure("ping_pong", 200_000, &runtime, &ping_pong);
     measure("ping_pong_one_worker", 200_000, &single, &ping_pong);
+    measure("select_2", 200_000, &runtime, &select_2);
+    for capacity in [1, 64, 1000] {
+        measure(&format!("ring_{capacity}"), 400_000, &runtime, &|n| {
+            ring(capacity, n)
+        });
+        measure(&format!("ring_apart_{capacity}"), 400_000, &runtime, &|n| {
+            ring_apart(capacity, n)
+        });
+    }
+    for capacity in [0, 1, 64, 1000] {
+        measure(&format!("apart_{capacity}"), 400_000, &runtime, &|n| {
+            apart(capacity, n)
+        });
+    }
+    for capacity in [0, 1, 64, 1000] {
+        measure(&format!("thread_{capacity}"), 100_000, &runtime, &|n| {
+            thread(capacity, n)
+        });
+    }
     for (name, senders, receivers) in [("spsc", 1, 1), ("mpsc", 4, 1), ("mpmc", 4, 4)] {
         for capacity in [0, 1, 64, 1000] {
             let name = format!("{name}_{capacity}");

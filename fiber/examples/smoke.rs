@@ -1,7 +1,14 @@
 use millpond_fiber::*;
 use std::time::Instant;
 fn main() {
-    let rt = Runtime::builder().workers(2).build().unwrap();
+    let workers = std::env::var("WORKERS").map_or(2, |w| w.parse().unwrap());
+    let b = Runtime::builder().workers(workers);
+    let b = if std::env::var("FREE").is_ok() {
+        unsafe { b.migrate_started_fibers() }
+    } else {
+        b
+    };
+    let rt = b.build().unwrap();
     let n = 1_000_000u64;
     for round in 0..3 {
         let t = Instant::now();

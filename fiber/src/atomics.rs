@@ -11,3 +11,21 @@ pub use loom::sync::{
     Mutex, MutexGuard,
     atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
 };
+
+/// A `const fn`; in models, whose locks and atomics are not made at compile time, a plain one.
+#[cfg(not(fiber_loom))]
+macro_rules! const_unless_model {
+    ($(#[$meta:meta])* $visibility:vis const fn $($rest:tt)*) => {
+        $(#[$meta])* $visibility const fn $($rest)*
+    };
+}
+
+/// A plain function, see the other variant.
+#[cfg(fiber_loom)]
+macro_rules! const_unless_model {
+    ($(#[$meta:meta])* $visibility:vis const fn $($rest:tt)*) => {
+        $(#[$meta])* $visibility fn $($rest)*
+    };
+}
+
+pub(crate) use const_unless_model;

@@ -63,15 +63,17 @@ impl Counter {
     /// The highest value.
     pub const MAX: usize = usize::MAX / 4;
 
-    /// With a value.
-    ///
-    /// # Panics
-    /// If the value is higher than [`Counter::MAX`].
-    pub fn new(value: usize) -> Self {
-        assert!(value <= Self::MAX, "a counter can't count to {value}");
-        Self {
-            word: CachePadded::new(AtomicUsize::new(value * ONE)),
-            waiters: CachePadded::new(Mutex::new(WaitList::new())),
+    crate::atomics::const_unless_model! {
+        /// With a value.
+        ///
+        /// # Panics
+        /// If the value is higher than [`Counter::MAX`].
+        pub const fn new(value: usize) -> Self {
+            assert!(value <= Self::MAX, "a counter can't count so high");
+            Self {
+                word: CachePadded::new(AtomicUsize::new(value * ONE)),
+                waiters: CachePadded::new(Mutex::new(WaitList::new())),
+            }
         }
     }
 
@@ -103,7 +105,7 @@ impl Counter {
             // Relaxed: a count up publishes nothing; what is to be done, is published by how it is handed on.
             match self.word.compare_exchange_weak(
                 word,
-                value * ONE | word & WAITED,
+                (value * ONE) | (word & WAITED),
                 Ordering::Relaxed,
                 Ordering::Relaxed,
             ) {
@@ -293,7 +295,9 @@ mod model {
     /// Used again while the waiters of the first round have not been woken: each waits for its own round.
     #[test]
     fn rounds_are_told_apart() {
-        loom::model(|| {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(2);
+        builder.check(|| {
             let shared = Arc::new((Counter::new(1), UnsafeCell::new(0u32)));
             let other = shared.clone();
             let thread = thread::spawn(move || other.0.done());

@@ -153,6 +153,9 @@ impl<T> JoinHandle<T> {
         }
         waiter.set_spins(0);
         waiter.set_label(&"the end of a fiber");
+        if deadline.is_none() {
+            waiter.set_sole();
+        }
         if !header.completion.register(&waiter) {
             return true;
         }

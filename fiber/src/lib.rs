@@ -12,6 +12,23 @@
 //! # Ok::<(), millpond_fiber::BuildError>(())
 //! ```
 //!
+//! Fibers that borrow, and wait for each other through a channel:
+//!
+//! ```
+//! use millpond_fiber::{Runtime, channel};
+//!
+//! let runtime = Runtime::new()?;
+//! let sum = runtime.block_on(|| {
+//!     let (sender, receiver) = channel::bounded(64);
+//!     millpond_fiber::nursery(|nursery| {
+//!         nursery.spawn(|| (0..1000_u64).for_each(|n| sender.send(n).unwrap()));
+//!         (0..1000).map(|_| receiver.recv().unwrap()).sum::<u64>()
+//!     })
+//! });
+//! assert_eq!(sum, 499_500);
+//! # Ok::<(), millpond_fiber::BuildError>(())
+//! ```
+//!
 //! Fibers are stackful: any function may wait, however deep it was called, and needs no `async`. They are cooperative: a
 //! fiber that computes keeps its worker.
 //!
@@ -26,6 +43,7 @@
 //! [`RuntimeBuilder::migrate_started_fibers`] lifts the restriction and is `unsafe` for it.
 
 mod atomics;
+mod blocking;
 mod cancel;
 pub mod channel;
 mod completion;
@@ -37,6 +55,7 @@ mod global;
 mod idle;
 mod inbox;
 mod join;
+mod join_set;
 mod local;
 mod nursery;
 mod overflow;
@@ -45,6 +64,7 @@ mod ready;
 mod report;
 mod runtime;
 mod stack;
+pub mod sync;
 mod tally;
 mod task;
 mod timer;
@@ -52,11 +72,13 @@ mod wait;
 mod wait_list;
 mod worker;
 
+pub use blocking::spawn_blocking;
 pub use cancel::CancelToken;
 pub use counter::Counter;
 pub use fiber::{Cancelled, Fiber, current, park, sleep, sleep_until, yield_now};
 pub use fork_join::join;
 pub use join::{JoinError, JoinHandle};
+pub use join_set::{JoinSet, TimedOut};
 pub use local::FiberLocal;
 pub use nursery::{Nursery, nursery};
 pub use parallel::{

@@ -78,6 +78,7 @@ unsafe impl Send for End {}
 impl<F: FnOnce()> Child<F> {
     fn run(self) {
         let Self { work, end } = self;
+        end.begin();
         // What a panic leaves half done is the business of whoever catches the nursery's own, which carries it on.
         if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(work)) {
             // SAFETY: the frame stays until the child is counted down.
@@ -88,11 +89,23 @@ impl<F: FnOnce()> Child<F> {
 }
 
 impl End {
+    fn tally(&self) -> *const Tally {
+        // SAFETY: the frame stays until the child is counted down.
+        unsafe { &raw const (*self.0).tally }
+    }
+
+    fn begin(&self) {
+        let worker = worker::current().expect("fibers run on workers");
+        worker.begin_child(self.tally());
+    }
+
     fn finish(self) {
-        let core = self.0;
+        let tally = self.tally();
         std::mem::forget(self);
-        // SAFETY: the frame stays until the child is counted down, which happens once.
-        unsafe { Tally::finish(&raw const (*core).tally) };
+        // It may have moved.
+        let worker = worker::current().expect("fibers run on workers");
+        // SAFETY: counted down once, and what it borrowed is gone.
+        unsafe { worker.end_child(tally) };
     }
 }
 
@@ -103,7 +116,7 @@ impl Drop for End {
         // SAFETY: as in `finish`, which this replaces.
         unsafe {
             (*self.0).note(Box::new("the fiber was cancelled before it started"));
-            Tally::finish(&raw const (*self.0).tally);
+            Tally::finish(self.tally(), 1);
         }
     }
 }
@@ -187,7 +200,7 @@ impl<'scope> Nursery<'scope, '_> {
         };
         // SAFETY: what the closure borrows outlives `'scope`, which ends no sooner than the child is counted down; and
         // the runtime outlives the nursery.
-        unsafe { runtime::spawn_detached_on(&*self.core.shared, move || child.run(), None) };
+        unsafe { runtime::spawn_child_on(&*self.core.shared, move || child.run()) };
     }
 }
 

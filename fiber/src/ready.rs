@@ -9,7 +9,6 @@ use std::ptr::{self, NonNull};
 pub struct Ready {
     first: Cell<*mut Header>,
     last: Cell<*mut Header>,
-    length: Cell<usize>,
 }
 
 impl Ready {
@@ -18,13 +17,7 @@ impl Ready {
         Self {
             first: Cell::new(ptr::null_mut()),
             last: Cell::new(ptr::null_mut()),
-            length: Cell::new(0),
         }
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.length.get()
     }
 
     /// Puts a fiber at the end.
@@ -40,20 +33,6 @@ impl Ready {
                 .store(fiber.as_ptr(), Ordering::Relaxed),
             None => self.first.set(fiber.as_ptr()),
         }
-        self.length.set(self.length.get() + 1);
-    }
-
-    /// Puts a fiber at the front.
-    pub fn push_front(&self, fiber: NonNull<Header>) {
-        let first = self.first.replace(fiber.as_ptr());
-        // SAFETY: as in `push`.
-        unsafe { fiber.as_ref() }
-            .next
-            .store(first, Ordering::Relaxed);
-        if first.is_null() {
-            self.last.set(fiber.as_ptr());
-        }
-        self.length.set(self.length.get() + 1);
     }
 
     /// Takes the first.
@@ -65,7 +44,6 @@ impl Ready {
         if next.is_null() {
             self.last.set(ptr::null_mut());
         }
-        self.length.set(self.length.get() - 1);
         Some(first)
     }
 }

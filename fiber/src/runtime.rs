@@ -1,5 +1,6 @@
 //! A runtime: workers, their queues, and how they start and end.
 
+use crate::blocking::{self, BlockingPool};
 use crate::global::Global;
 use crate::idle::{Idle, MAX_WORKERS};
 use crate::inbox::Inbox;
@@ -62,6 +63,7 @@ pub(crate) struct Config {
     pub pin_to_cores: bool,
     pub reports_deadlocks: bool,
     pub seed: Option<u64>,
+    pub blocking_threads: usize,
 }
 
 /// Why a runtime can't be built.
@@ -110,6 +112,7 @@ pub struct RuntimeBuilder {
     pin_to_cores: bool,
     reports_deadlocks: bool,
     seed: Option<u64>,
+    blocking_threads: usize,
 }
 
 impl Default for RuntimeBuilder {
@@ -124,6 +127,7 @@ impl Default for RuntimeBuilder {
             pin_to_cores: false,
             reports_deadlocks: false,
             seed: None,
+            blocking_threads: blocking::DEFAULT_THREADS,
         }
     }
 }
@@ -164,6 +168,16 @@ impl RuntimeBuilder {
     /// For programs whose fibers are woken by fibers only: what a plain thread may still do isn't known.
     pub fn report_deadlocks(mut self, report: bool) -> Self {
         self.reports_deadlocks = report;
+        self
+    }
+
+    /// How many threads there are at most for [`crate::spawn_blocking`], started as they are needed. By default 64.
+    ///
+    /// # Panics
+    /// If it is 0.
+    pub fn blocking_threads(mut self, most: usize) -> Self {
+        assert!(most != 0, "blocking calls need a thread");
+        self.blocking_threads = most;
         self
     }
 
@@ -221,6 +235,7 @@ impl RuntimeBuilder {
             pin_to_cores: self.pin_to_cores,
             reports_deadlocks: self.reports_deadlocks,
             seed: self.seed,
+            blocking_threads: self.blocking_threads,
         })
     }
 }
@@ -239,6 +254,7 @@ pub(crate) struct Shared {
     pub global: Global,
     pub idle: Idle,
     pub roster: Roster,
+    pub blocking: BlockingPool,
     phase: AtomicU8,
     over: AtomicBool,
     /// Fibers spawned by plain threads and by fibers of other runtimes.
@@ -440,6 +456,7 @@ impl Runtime {
         });
         let shared = Arc::new(Shared {
             workers: workers.collect(),
+            blocking: BlockingPool::new(config.blocking_threads, &config.name),
             config,
             global: Global::new(),
             idle: Idle::new(),
@@ -511,6 +528,10 @@ impl Runtime {
             Shutdown::Cancel => phase::CANCELLING,
         };
         self.shared.phase.store(phase, Ordering::SeqCst);
+        if how == Shutdown::Cancel {
+            // Fibers may wait for them.
+            self.shared.blocking.cancel();
+        }
         for worker in 0..self.shared.workers.len() {
             self.shared.wake(worker);
         }
@@ -518,6 +539,7 @@ impl Runtime {
             // A worker doesn't panic: its tasks' panics are caught.
             let _ = thread.join();
         }
+        self.shared.blocking.end();
     }
 
     /// What it has done so far. The figures of different counters need not fit each other while fibers run.
@@ -625,11 +647,25 @@ where
 ///
 /// # Safety
 /// As for [`spawn_on`].
-pub(crate) unsafe fn spawn_detached_on<F>(shared: &Shared, closure: F, extra: Option<Box<Extra>>)
+pub(crate) unsafe fn spawn_detached_on<F>(shared: &Shared, closure: F)
 where
     F: FnOnce() + Send,
 {
-    queue(shared, task::new(closure, shared, true, extra));
+    queue(shared, task::new(closure, shared, true, None));
+}
+
+/// As [`spawn_detached_on`], for a nursery's child.
+///
+/// # Safety
+/// As for [`spawn_on`].
+pub(crate) unsafe fn spawn_child_on<F>(shared: &Shared, closure: F)
+where
+    F: FnOnce() + Send,
+{
+    let task = task::new(closure, shared, true, None);
+    // SAFETY: nobody else knows the record yet.
+    unsafe { task.as_ref() }.home.set(task::FRESH_CHILD);
+    queue(shared, task);
 }
 
 fn queue(shared: &Shared, task: NonNull<Header>) {

@@ -24,18 +24,35 @@ pub enum Suspend {
     Vacant,
 }
 
-/// A stack from the pool, as the coroutine wants it.
-struct Pooled(StackHandle);
+/// A stack from the pool, as the coroutine wants it: asked at each switch, so its ends are at hand.
+struct Pooled {
+    base: StackPointer,
+    limit: StackPointer,
+    /// Goes back to the pool when this is dropped.
+    _handle: StackHandle,
+}
+
+impl Pooled {
+    fn new(handle: StackHandle) -> Self {
+        Self {
+            base: StackPointer::from(handle.top().addr()),
+            limit: StackPointer::from(handle.slot().addr()),
+            _handle: handle,
+        }
+    }
+}
 
 // SAFETY: a slot of the pool is readable and writable from its limit to its top, has its guard below the limit, and
 // stays so as long as its handle lives. The trait's limit includes the guard.
 unsafe impl Stack for Pooled {
+    #[inline]
     fn base(&self) -> StackPointer {
-        StackPointer::from(self.0.top().addr())
+        self.base
     }
 
+    #[inline]
     fn limit(&self) -> StackPointer {
-        StackPointer::from(self.0.slot().addr())
+        self.limit
     }
 }
 
@@ -143,7 +160,7 @@ impl Runner {
     /// Takes a stack from the pool and puts a coroutine on it.
     pub fn new(size: StackSize) -> Result<NonNull<Runner>, StackError> {
         let stack = StackPool::global().take(size)?;
-        let coroutine = Coroutine::with_stack(Pooled(stack), |yielder, task: Input| {
+        let coroutine = Coroutine::with_stack(Pooled::new(stack), |yielder, task: Input| {
             run(yielder, task);
         });
         let runner = Box::new(Runner {

@@ -35,19 +35,19 @@ impl Tally {
         self.word.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A child has ended; nothing of what it borrowed is touched any more.
+    /// Children have ended; nothing of what they borrowed is touched any more.
     ///
     /// # Safety
-    /// The child was counted, and is counted down once. The owner may leave the frame at once.
-    pub unsafe fn finish(this: *const Self) {
+    /// The children were counted, and are counted down once. The owner may leave the frame at once.
+    pub unsafe fn finish(this: *const Self, children: usize) {
         // SAFETY: the frame stays until the count is zero.
         let tally = unsafe { &*this };
         // Through pointers only: after the subtraction the frame may be gone.
         let (word, waiter) = (ptr::from_ref(&*tally.word), ptr::from_ref(&tally.waiter));
-        // Release: the owner sees what the child did. Acquire: the last one sees the waiter, and its signal passes on
+        // Release: the owner sees what the children did. Acquire: the last one sees the waiter, and its signal passes on
         // what the children before it did.
         // SAFETY: as above.
-        if unsafe { (*word).fetch_sub(1, Ordering::AcqRel) } == 1 {
+        if unsafe { (*word).fetch_sub(children, Ordering::AcqRel) } == children {
             // SAFETY: the owner waits until it is signalled; nobody else claims its waiter.
             unsafe {
                 let waiter = (*waiter).load(Ordering::Relaxed);
@@ -94,14 +94,16 @@ mod model {
     /// what they did.
     #[test]
     fn the_owner_waits_for_all() {
-        loom::model(|| {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(|| {
             let frame = Arc::new(Frame {
                 tally: Tally::new(),
                 results: Default::default(),
             });
             let end = |frame: &Frame, child: usize| {
                 frame.results[child].with_mut(|result| unsafe { *result = 1 });
-                unsafe { Tally::finish(&frame.tally) };
+                unsafe { Tally::finish(&frame.tally, 1) };
             };
             let (one, two) = (frame.clone(), frame.clone());
             let first = thread::spawn(move || end(&one, 0));

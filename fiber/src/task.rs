@@ -20,6 +20,11 @@ use std::sync::Arc;
 /// What a panic was called with.
 pub type Payload = Box<dyn Any + Send + 'static>;
 
+/// In the place of a worker: the task hasn't run yet.
+const FRESH: u32 = u32::MAX;
+/// As `FRESH`, for a nursery's child.
+pub const FRESH_CHILD: u32 = u32::MAX - 1;
+
 /// The part of a record that doesn't depend on its types.
 #[repr(C)]
 pub struct Header {
@@ -203,7 +208,7 @@ pub fn new<F: FnOnce() -> T, T>(
             vtable: const { &Typed::<F, T>::VTABLE },
             shared: Cell::new(shared),
             runner: Cell::new(ptr::null_mut()),
-            home: Cell::new(u32::MAX),
+            home: Cell::new(FRESH),
             awaits: Cell::new(None),
             extra: Cell::new(extra.map_or(ptr::null_mut(), Box::into_raw)),
         },

@@ -37,8 +37,13 @@ pub struct Waiter {
     word: AtomicU32,
     /// A thread tries this many times before it sleeps.
     spins: Cell<u32>,
+    /// Nobody but [`Waiter::finish`] can end the wait.
+    sole: Cell<bool>,
     /// What it waits for, for reports.
     label: Cell<Label>,
+    /// Whom to wake in a model, where there is no futex.
+    #[cfg(fiber_loom)]
+    thread: loom::thread::Thread,
 }
 
 /// Spins of a plain thread before it blocks, where nothing better is known.
@@ -52,7 +57,10 @@ impl Waiter {
             fiber: worker::current_fiber(),
             word: AtomicU32::new(word::EMPTY),
             spins: Cell::new(SPINS),
+            sole: Cell::new(false),
             label: Cell::new(&"a wait"),
+            #[cfg(fiber_loom)]
+            thread: loom::thread::current(),
         }
     }
 
@@ -64,6 +72,11 @@ impl Waiter {
     /// Says what it waits for, for reports.
     pub fn set_label(&self, label: Label) {
         self.label.set(label);
+    }
+
+    /// Promises that nobody but [`Waiter::finish`] will end the wait: it has no time limit and no token.
+    pub fn set_sole(&self) {
+        self.sole.set(true);
     }
 
     /// Sets how often a thread looks before it blocks.
@@ -103,7 +116,10 @@ impl Waiter {
             // SAFETY: a fiber that waits isn't finished.
             Some(fiber) => unsafe { worker::wake(fiber, Event::Signal) },
             None => {
+                #[cfg(not(fiber_loom))]
                 let word = ptr::from_ref(&waiter.word);
+                #[cfg(fiber_loom)]
+                let word = waiter.thread.clone();
                 // Release: the thread sees what was done before.
                 if waiter.word.swap(word::SIGNALLED, Ordering::Release) == word::ASLEEP {
                     // The frame may be gone: the system looks at the address, not at what lies there.
@@ -129,14 +145,17 @@ impl Waiter {
 
     /// Claims and signals a waiter that nobody else can claim: the end of a task for its joiner. With a time limit or a
     /// token somebody else could, and may have been first; then the waiter takes itself out and sees that it is too late
-    /// (`Header::unregister`), so the signal comes all the same.
+    /// (`Completion::unregister`), so the signal comes all the same.
     ///
     /// # Safety
     /// The waiter waits for this signal.
     pub unsafe fn finish(this: *const Self) {
         // SAFETY: passed on.
         unsafe {
-            if (*this).claim(FIRED) {
+            if (*this).sole.get() {
+                (*this).claim_alone(FIRED);
+                Self::signal(this);
+            } else if (*this).claim(FIRED) {
                 Self::signal(this);
             } else {
                 Self::hand_over(this);
@@ -261,18 +280,20 @@ impl Backoff {
     }
 }
 
-/// What the models have in its place: nobody sleeps.
+/// What the models have in its place.
 #[cfg(fiber_loom)]
 mod futex {
     use crate::atomics::AtomicU32;
     use std::time::Instant;
 
     pub fn wait(_: &AtomicU32, _: u32, _: Option<Instant>) -> bool {
-        loom::thread::yield_now();
+        loom::thread::park();
         true
     }
 
-    pub fn wake(_: *const AtomicU32) {}
+    pub fn wake(thread: loom::thread::Thread) {
+        thread.unpark();
+    }
 }
 
 /// The system's wait on an address.

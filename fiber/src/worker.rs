@@ -11,13 +11,15 @@ use crate::inbox::Inbox;
 use crate::ready::Ready;
 use crate::runtime::{Migration, Shared, Victims};
 use crate::stack::{Label, Runner, Suspend};
-use crate::task::Header;
+use crate::tally::Tally;
+use crate::task::{self, Header};
 use crate::timer::{Timer, Timers};
 use crate::wait::Waiter;
 use crossbeam_deque::{Steal, Stealer, Worker as Deque};
 use crossbeam_utils::CachePadded;
 use millpond::stack::StackSize;
 use std::cell::{Cell, RefCell};
+use std::mem::offset_of;
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,19 +49,26 @@ const GRACE: Duration = Duration::from_micros(3);
 const SEARCH_MIN: Duration = Duration::from_micros(5);
 const SEARCH_MAX: Duration = Duration::from_micros(80);
 
-/// What others may see of a worker.
+/// What others may see of a worker: each part that somebody writes on cache lines of its own.
+#[repr(C)]
 pub struct Remote {
     /// Its fresh tasks (with migration: all that can run), for thieves.
     pub stealer: Stealer<Queued>,
-    /// Its own fibers that others woke.
-    pub inbox: CachePadded<Inbox<Header>>,
     /// Its thread, to unpark.
     pub thread: OnceLock<Thread>,
+    /// Its own fibers that others woke. Written by whoever wakes one.
+    pub inbox: CachePadded<Inbox<Header>>,
     /// Its fibers' timers.
     pub timers: CachePadded<Timers>,
-    /// Written by the worker alone.
+    /// Written by the worker alone, and read by thieves.
     pub counts: CachePadded<Counts>,
 }
+
+const LINES: usize = align_of::<CachePadded<u8>>();
+static_assertions::const_assert!(LINES >= 64 && size_of::<Remote>().is_multiple_of(LINES));
+static_assertions::const_assert!(offset_of!(Remote, inbox) >= LINES);
+static_assertions::const_assert!(offset_of!(Remote, timers) >= offset_of!(Remote, inbox) + LINES);
+static_assertions::const_assert!(offset_of!(Remote, counts) >= offset_of!(Remote, timers) + LINES);
 
 /// A worker's counters. Only it writes them, with a load and a store.
 #[derive(Default)]
@@ -88,6 +97,7 @@ pub fn count(counter: &AtomicU64) {
 /// A worker, as its own thread sees it.
 pub struct Worker {
     pub shared: NonNull<Shared>,
+    remote: NonNull<Remote>,
     pub index: usize,
     deque: Deque<Queued>,
     /// Started fibers that can go on.
@@ -112,6 +122,9 @@ pub struct Worker {
     doze: Cell<Duration>,
     /// All that can run, where a seed chooses among them.
     runnable: RefCell<Vec<NonNull<Header>>>,
+    /// The nursery of the children that have ended last, not counted down yet; and how many they are.
+    ended: Cell<*const Tally>,
+    ends: Cell<usize>,
 }
 
 thread_local! {
@@ -157,30 +170,33 @@ pub fn current_runner<'a>() -> &'a Runner {
     unsafe { &*worker.runner.get() }
 }
 
-/// Leaves the running fiber's stack.
+/// Leaves the running fiber's stack, which is the runner's.
 #[inline(never)]
-fn suspend(why: Suspend) {
-    let runner = current_runner();
+fn suspend(runner: &Runner, why: Suspend) {
     // SAFETY: the caller runs on it.
     unsafe { runner.suspend(why) };
 }
 
 /// Waits for an event of the calling fiber, and takes it. `what` is for reports.
 pub fn park(event: Event, what: Label) {
-    let fiber = current_fiber().expect("only fibers park");
-    // SAFETY: the calling fiber's record lives.
-    if unsafe { fiber.as_ref() }.control.take(event) {
+    let worker = current().expect("only fibers park");
+    // SAFETY: null or the calling fiber's record.
+    let fiber = unsafe { worker.running.get().as_ref() }.expect("only fibers park");
+    if fiber.control.take(event) {
         return;
     }
-    current_runner().seen.set_waits_on(Some(what));
-    suspend(Suspend::Park(event));
-    current_runner().seen.set_waits_on(None);
+    // The runner goes with its fiber, wherever that goes on.
+    // SAFETY: set while a runner runs.
+    let runner = unsafe { &*worker.runner.get() };
+    runner.seen.set_waits_on(Some(what));
+    suspend(runner, Suspend::Park(event));
+    runner.seen.set_waits_on(None);
 }
 
 /// Lets other fibers of the worker run; a plain thread yields to the system.
 pub fn yield_now() {
     match current_fiber() {
-        Some(_) => suspend(Suspend::Yield),
+        Some(_) => suspend(current_runner(), Suspend::Yield),
         None => std::thread::yield_now(),
     }
 }
@@ -243,6 +259,12 @@ pub fn execute(task: NonNull<Header>) {
     }
 }
 
+/// Whether it is a nursery's child that hasn't run yet.
+fn is_fresh_child(task: NonNull<Header>) -> bool {
+    // SAFETY: what was picked is the worker's.
+    unsafe { task.as_ref() }.home.get() == task::FRESH_CHILD
+}
+
 /// Counts a task that was run on another fiber's stack.
 pub fn count_inline() {
     let worker = current().expect("fibers run on workers");
@@ -269,9 +291,12 @@ impl Worker {
     /// A worker that has run nothing yet.
     pub fn new(shared: NonNull<Shared>, index: usize, deque: Deque<Queued>, seed: u64) -> Self {
         // SAFETY: the runtime outlives its workers.
-        let workers = unsafe { shared.as_ref() }.workers.len();
+        let workers = unsafe { &shared.as_ref().workers };
+        let remote = NonNull::from(&workers[index]);
+        let workers = workers.len();
         Self {
             shared,
+            remote,
             index,
             deque,
             ready: Ready::new(),
@@ -289,6 +314,8 @@ impl Worker {
             search: Cell::new(SEARCH_MIN),
             doze: Cell::new(DOZE),
             runnable: RefCell::default(),
+            ended: Cell::new(ptr::null()),
+            ends: Cell::new(0),
         }
     }
 
@@ -300,7 +327,8 @@ impl Worker {
 
     /// What others see of this worker.
     pub fn remote(&self) -> &Remote {
-        &self.shared().workers[self.index]
+        // SAFETY: a part of the runtime, which outlives its workers.
+        unsafe { self.remote.as_ref() }
     }
 
     fn stack_size(&self, task: &Header) -> StackSize {
@@ -531,6 +559,46 @@ impl Worker {
 
     /// The next fiber from this worker's own queues and the global one.
     fn pick(&self) -> Option<NonNull<Header>> {
+        let next = self.choose();
+        if self.ended.get().is_null() || next.is_some_and(is_fresh_child) {
+            return next;
+        }
+        self.report_ends();
+        // Whoever waited for the last of them may be next.
+        next.or_else(|| self.choose())
+    }
+
+    /// A child of a nursery begins; ends of another nursery's children must not wait for it.
+    pub fn begin_child(&self, tally: *const Tally) {
+        if !ptr::eq(self.ended.get(), tally) {
+            self.report_ends();
+        }
+    }
+
+    /// A child of a nursery has ended. Several ends are counted together, in one write to the line that all workers
+    /// share: as long as this worker runs children of that nursery only, since it waits for them anyway.
+    ///
+    /// # Safety
+    /// As for [`Tally::finish`].
+    pub unsafe fn end_child(&self, tally: *const Tally) {
+        if !ptr::eq(self.ended.get(), tally) {
+            self.report_ends();
+            self.ended.set(tally);
+        }
+        self.ends.set(self.ends.get() + 1);
+    }
+
+    /// Counts the ended children down.
+    fn report_ends(&self) {
+        let tally = self.ended.replace(ptr::null());
+        let ends = self.ends.take();
+        if !tally.is_null() {
+            // SAFETY: these children have ended and were not counted down, so the nursery's frame is there.
+            unsafe { Tally::finish(tally, ends) };
+        }
+    }
+
+    fn choose(&self) -> Option<NonNull<Header>> {
         if self.shared().config.seed.is_some() {
             return self.pick_seeded();
         }

@@ -20,6 +20,11 @@ mod linux;
 #[cfg(target_os = "linux")]
 pub use linux::*;
 
+#[cfg(all(target_os = "linux", not(preload)))]
+mod linux_stacks;
+#[cfg(all(target_os = "linux", not(preload)))]
+pub use linux_stacks::*;
+
 pub mod thread_exit;
 
 #[cfg(not(target_os = "linux"))]

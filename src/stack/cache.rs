@@ -31,8 +31,8 @@ const fn batch(class: usize) -> usize {
     BOUNDS[class].div_ceil(2)
 }
 
-/// What a cache holds. Written by its one user with plain loads and stores (the atomics are for `stats`, which reads the
-/// counts from other threads); lives for ever, used again for other caches.
+/// What a cache holds. Written by its one user with plain loads and stores (the atomics are for `stats`, which reads
+/// the counts from other threads); lives for ever, used again for other caches.
 #[repr(C, align(128))]
 pub struct Node {
     counts: [AtomicU32; CLASSES],
@@ -189,11 +189,11 @@ pub fn cached(core: &'static Core, class: usize) -> usize {
         .sum()
 }
 
-/// A cache of a pool's stacks for a worker that keeps it at hand, without thread-local storage. Every thread has one like
-/// it for the global pool, behind [`StackPool::take`] and the drop of a [`StackHandle`].
+/// A cache of a pool's stacks for a worker that keeps it at hand, without thread-local storage. Every thread has one
+/// like it for the global pool, behind [`StackPool::take`] and the drop of a [`StackHandle`].
 ///
-/// It holds at most 32 stacks of each size, and of sizes over 128 KiB at most 4 MiB or one stack; half of that goes to or
-/// comes from the pool at a time. Dropping it gives all of them back.
+/// It holds at most 32 stacks of each size, and of sizes over 128 KiB at most 4 MiB or one stack; half of that goes to
+/// or comes from the pool at a time. Dropping it gives all of them back.
 ///
 /// ```
 /// use millpond::stack::{StackCache, StackPool, StackSize};

@@ -1,7 +1,7 @@
 //! What free stacks keep of their memory, and for how long.
 //!
-//! - A **pass** goes over the class's spans, at most one in a purge delay, a few stacks at each trip to the depot. A slot
-//!   that was given back before the last pass came by, and not since, is idle: it is trimmed to the watermark.
+//! - A **pass** goes over the class's spans, at most one in a purge delay, a few stacks at each trip to the depot. A
+//!   slot that was given back before the last pass came by, and not since, is idle: it is trimmed to the watermark.
 //! - The **watermark** is how deep stacks were touched, on average, that came back since the last pass, found by asking
 //!   the system (`mincore`) about at most [`SAMPLES`] of them. One that is no deeper than it was when last looked at
 //!   doesn't tell how deep its last user went: it counts for half, and loses the deeper half of its memory, so that it
@@ -22,12 +22,13 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// How many stacks are asked about between two passes: half a microsecond each, a few where memory is discarded.
 const SAMPLES: u32 = 32;
-/// How many stacks one trip to the depot trims: about 2 microseconds each where there is something to discard.
+/// After how many stacks a trip to the depot stops trimming (the word that it is at, it finishes): a few microseconds
+/// each where there is something to discard.
 const TRIMS: usize = 32;
 /// How many words of bitmaps it looks at.
 const LOOKS: usize = 128;
-/// Whoever trims for longer than this was probably lost in a `fork`. If not, two trim at once, which does no harm: slots
-/// are held, and the rest are estimates.
+/// Whoever trims for longer than this was probably lost in a `fork`. If not, two trim at once, which does no harm:
+/// slots are held, and the rest are estimates.
 const LOST_AFTER_MS: u64 = 1000;
 
 /// The decay of one class. Estimates in relaxed atomics: a lost update costs a little memory or time, nothing else.
@@ -77,8 +78,8 @@ impl Decay {
         self.trims.load(Relaxed)
     }
 
-    /// A part of a pass, if one is due or going on: for slow paths. The caller has a stack of the class out, or the pool's
-    /// handle in use, so that the class isn't unmapped meanwhile.
+    /// A part of a pass, if one is due or going on: for slow paths. The caller has a stack of the class out, or the
+    /// pool's handle in use, so that the class isn't unmapped meanwhile.
     #[inline]
     pub fn step(&self, class: &Class) {
         let now = os::now_ms();
@@ -158,7 +159,7 @@ impl Decay {
             return;
         }
         let limit = packed.limit();
-        let usable = packed.top().addr().get() - limit.addr().get();
+        let usable = packed.end().addr().get() - limit.addr().get();
         // SAFETY: the usable part of a slot, whole system pages of a live span.
         let Some(depth) = (unsafe { os::resident_depth(limit, usable) }) else {
             return;
@@ -190,13 +191,16 @@ impl Decay {
             return 0;
         }
         // Slots that are taken or cached are recent when they are back.
-        let idle = class.hold(span, word, dirty & !recent);
+        let wanted = dirty & !recent & span.free.peek(word);
+        let idle = class.hold(span, word, wanted);
         for_each_bit(idle, |bit| {
             let packed = span.packed(word * WORD_BITS + bit);
             self.trim(span, packed, 1, keep);
         });
-        let still_dirty = if keep > 1 { idle } else { 0 };
-        span.dirty[word].store(still_dirty | recent, Relaxed);
+        let keep_more = if keep > 1 { idle } else { 0 };
+        // What was spoken for at that moment is looked at again.
+        let missed = wanted & !idle;
+        span.dirty[word].store(keep_more | missed | recent, Relaxed);
         class.let_go(span, word, idle);
         idle.count_ones() as usize
     }

@@ -120,8 +120,8 @@ impl Class {
         }
     }
 
-    /// Takes slots for so many reservations: wherever there are some, the lowest addresses of the oldest spans first, so
-    /// that what few stacks are needed lie close together.
+    /// Takes slots for so many reservations: wherever there are some, the lowest addresses of the oldest spans first,
+    /// so that what few stacks are needed lie close together.
     fn find(&self, count: usize, mut take: impl FnMut(&'static Span, usize, u64)) {
         let mut left = count;
         // Who sees a slot gone that was there for its reservation sees, from then on, the one that the other had

@@ -2,6 +2,7 @@
 //! leads to an array with a pointer for each 64 KiB of those 4 GiB. Arrays and spans' records are never unmapped, so a
 //! look-up may race with anything, in a signal handler too.
 
+use super::handle::top_offset;
 use super::span::Span;
 use crate::arena::meta;
 use crate::arena::registry::{ADDRESS_BITS, Entry};
@@ -86,9 +87,10 @@ impl StackInfo {
         self.bytes
     }
 
-    /// The end of the highest byte.
+    /// Where the stack starts: see [`StackHandle::top`](super::StackHandle::top).
     pub fn top(&self) -> usize {
-        self.base + self.bytes
+        let class = self.bytes.trailing_zeros() - SLICE_SHIFT;
+        self.base + top_offset(self.base, class as usize)
     }
 
     /// The lowest usable address: the guard's end.
@@ -113,8 +115,8 @@ impl StackInfo {
 }
 
 /// The pooled stack whose slot an address lies in, of any pool; `None` where there is none, or where its slot was never
-/// taken. Exact for an address in a stack that somebody holds; a stack that lies in a pool is found too, with tag 0. For
-/// an address in a pool that is being unmapped at that moment the answer may be an older one.
+/// taken. Exact for an address in a stack that somebody holds; a stack that lies in a pool is found too, with tag 0.
+/// For an address in a pool that is being unmapped at that moment the answer may be an older one.
 ///
 /// Async-signal-safe: a few loads, no lock, no allocation, no system call. So a handler for SIGSEGV (on a stack of its
 /// own, `sigaltstack`) can tell a fiber's overflow from other faults.

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GuardKind {
-    /// By `MADV_GUARD_INSTALL` (Linux 6.13 and later): a guard costs no map entry, so the number of stacks is bounded by
-    /// memory only.
+    /// By `MADV_GUARD_INSTALL` (Linux 6.13 and later): a guard costs no map entry, so the number of stacks is bounded
+    /// by memory only.
     Installed,
     /// By `mprotect`: each stack costs two of the map entries that `vm.max_map_count` limits (65,530 by default), so a
     /// process has about 32,000 stacks.
@@ -47,21 +47,21 @@ pub fn kernels() -> GuardKind {
     }
 }
 
-/// Makes the system page at `at` a guard.
+/// Makes the system page at `at` a guard, and says of which kind; the best that the system allows up to `kind`.
 ///
 /// # Safety
 /// The page lies in a live reservation, and nothing uses it.
-pub unsafe fn install(at: NonNull<u8>, kind: GuardKind) -> Result<(), StackError> {
+pub unsafe fn install(at: NonNull<u8>, kind: GuardKind) -> Result<GuardKind, StackError> {
     let bytes = os::page_bytes();
     // Locked memory can't be marked; there the page is protected.
     // SAFETY: passed on.
     if kind == GuardKind::Installed && unsafe { os::install_guard(at, bytes) } {
-        return Ok(());
+        return Ok(GuardKind::Installed);
     }
     let before = PROTECTED.fetch_add(1, Relaxed);
     // SAFETY: passed on.
     if before < most_protected() && unsafe { os::fence(at, bytes) } {
-        return Ok(());
+        return Ok(GuardKind::Protected);
     }
     PROTECTED.fetch_sub(1, Relaxed);
     Err(StackError::MapLimit)
@@ -88,9 +88,7 @@ pub fn refusal() -> StackError {
     }
 }
 
-/// So many guards of an unmapped span are gone.
+/// So many protected guards are gone, with their span.
 pub fn forget(guards: usize) {
-    // Some may have been installed rather than protected: the count may be low then, which is a limit found by the
-    // kernel instead of by us.
-    let _ = PROTECTED.fetch_update(Relaxed, Relaxed, |count| Some(count.saturating_sub(guards)));
+    PROTECTED.fetch_sub(guards, Relaxed);
 }

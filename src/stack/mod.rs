@@ -33,9 +33,12 @@
 //!
 //! # Memory
 //!
-//! Slots are powers of two, aligned to their size; their lowest system page is the guard. Spans have no huge pages. With
-//! [`GuardKind::Installed`] stacks cost no map entries of their own, and a million of them are a matter of memory
+//! Slots are powers of two, aligned to their size; their lowest system page is the guard. Spans have no huge pages.
+//! With [`GuardKind::Installed`] stacks cost no map entries of their own, and a million of them are a matter of memory
 //! only: what was touched, and 128 bytes of page table. The global pool keeps the addresses of its spans for ever.
+//!
+//! One page of guard catches what grows page by page: Rust code does, by its stack probes, and C code that is compiled
+//! with `-fstack-clash-protection`. Other C code with frames of more than a page can step over it.
 //!
 //! Nothing here allocates through the global allocator, whichever that is; and a signal handler may call
 //! [`stack_lookup`] only.

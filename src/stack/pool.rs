@@ -6,7 +6,7 @@ use super::directory;
 use super::guard::{self, GuardKind};
 use super::handle::{Packed, StackHandle};
 use super::local;
-use super::size::{CLASSES, StackSize};
+use super::size::StackSize;
 use crate::arena::registry::Entry;
 use std::fmt;
 use std::ptr;
@@ -107,8 +107,8 @@ impl StackPool {
     /// and one or a few system calls where slots are taken for the first time.
     ///
     /// # Errors
-    /// [`StackError::OutOfMemory`] and [`StackError::MapLimit`]. Nothing is lost then: a stack that is given back can be
-    /// taken again.
+    /// [`StackError::OutOfMemory`] and [`StackError::MapLimit`]. Nothing is lost then: a stack that is given back can
+    /// be taken again.
     #[inline]
     pub fn take(&self, size: StackSize) -> Result<StackHandle, StackError> {
         if self.global {
@@ -242,7 +242,6 @@ pub struct StackStats {
     pub guard: GuardKind,
 }
 
-static_assertions::const_assert!(CLASSES > 0);
 static_assertions::assert_impl_all!(StackHandle: Send, Sync);
 static_assertions::assert_impl_all!(StackPool: Send, Sync);
 static_assertions::assert_not_impl_any!(StackHandle: Clone);

@@ -111,8 +111,8 @@ impl<T: Member> Roster<T> {
 
     /// All records, in use or not.
     pub fn iter(&self) -> impl Iterator<Item = &'static T> {
-        // Acquire pairs with the Release of the push; it covers the older records too, which the pusher had seen or that
-        // were published by earlier swaps of the same word.
+        // Acquire pairs with the Release of the push; it covers the older records too, which the pusher had seen or
+        // that were published by earlier swaps of the same word.
         let mut at = self.first.load(Ordering::Acquire);
         std::iter::from_fn(move || {
             // SAFETY: records live for ever, and listed ones are published.

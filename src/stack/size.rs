@@ -6,8 +6,8 @@ use crate::units::{KIB, MIB, SLICE_SHIFT};
 /// How many sizes there are.
 pub const CLASSES: usize = 11;
 
-/// The size of a stack's slot: a power of two from 64 KiB to 64 MiB. Address space only: what a stack takes of memory is
-/// what was touched. One system page of it, at the low end, is the guard.
+/// The size of a stack's slot: a power of two from 64 KiB to 64 MiB. Address space only: what a stack takes of memory
+/// is what was touched. One system page of it, at the low end, is the guard.
 ///
 /// ```
 /// use millpond::stack::StackSize;
@@ -33,8 +33,8 @@ impl StackSize {
     /// The largest, in bytes: 64 MiB.
     pub const MAX_BYTES: usize = 64 * MIB;
 
-    /// The smallest size of at least `bytes`, guard included. Smaller requests than 64 KiB get 64 KiB: an untouched page
-    /// of a stack costs nothing.
+    /// The smallest size of at least `bytes`, guard included. Smaller requests than 64 KiB get 64 KiB: an untouched
+    /// page of a stack costs nothing.
     ///
     /// # Errors
     /// [`StackError::TooLarge`] where `bytes` exceeds 64 MiB.

@@ -4,7 +4,7 @@ use super::StackError;
 use super::depot::Core;
 use super::directory;
 use super::free_slots::{FreeSlots, WORD_BITS};
-use super::guard;
+use super::guard::{self, GuardKind};
 use super::handle::Packed;
 use super::roster::{Entry, Member, Roster};
 use crate::arena::meta;
@@ -20,6 +20,8 @@ use std::sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, AtomicU64, AtomicUsize,
 pub const MOST_BYTES: usize = 64 * MIB;
 /// The first span of a class; later ones are as large as all before them together.
 pub const FIRST_BYTES: usize = 4 * MIB;
+/// A span where the system locks and populates new mappings.
+const POPULATED_BYTES: usize = MIB;
 const MOST_SLOTS: usize = MOST_BYTES >> SLICE_SHIFT;
 /// The words of a bitmap.
 pub const WORDS: usize = MOST_SLOTS / WORD_BITS;
@@ -38,6 +40,8 @@ pub struct Span {
     number: AtomicU32,
     own_pool: AtomicU32,
     core: AtomicPtr<Core>,
+    /// How many of its guards are protected pages: counted by whoever takes a slot first.
+    protected: AtomicU32,
     /// The class's next span, or null: set once while mapped, by any thread.
     next: AtomicPtr<Span>,
     entry: Entry<Span>,
@@ -75,8 +79,8 @@ fn new_record() -> Option<NonNull<Span>> {
 }
 
 impl Span {
-    /// Maps a span of the class for `core`, of about `bytes`, or fewer if the system refuses. Its first `taken` slots are
-    /// the caller's; all others are free.
+    /// Maps a span of the class for `core`, of about `bytes`, or fewer if the system refuses. Its first `taken` slots
+    /// are the caller's; all others are free.
     pub fn map(
         core: &'static Core,
         class: usize,
@@ -85,6 +89,9 @@ impl Span {
     ) -> Result<&'static Span, StackError> {
         let span = SPANS.claim(new_record).ok_or(StackError::OutOfMemory)?;
         let slot = 1_usize << (SLICE_SHIFT as usize + class);
+        // Where new mappings are populated at once a span is small: all of it is resident for ever.
+        let populated = os::populates_mappings();
+        let bytes = if populated { POPULATED_BYTES } else { bytes };
         let mut bytes = bytes.max(slot);
         let reservation = loop {
             match os::reserve(bytes, slot, c"millpond stacks") {
@@ -97,6 +104,9 @@ impl Span {
             }
         };
         reservation.advise_stacks();
+        if populated {
+            reservation.release_padding();
+        }
         let start = reservation.base().as_ptr().expose_provenance();
         if !directory::cover(start, bytes) {
             SPANS.release(span);
@@ -118,6 +128,7 @@ impl Span {
             .store(u32::from(!core.is_global()), Ordering::Relaxed);
         self.core
             .store(ptr::from_ref(core).cast_mut(), Ordering::Relaxed);
+        self.protected.store(0, Ordering::Relaxed);
         self.next.store(ptr::null_mut(), Ordering::Relaxed);
         for word in 0..WORDS {
             let from = word * WORD_BITS;
@@ -147,14 +158,9 @@ impl Span {
         directory::enter(self.base(), self.bytes(), ptr::null());
         // SAFETY: written by `map`, read once: the caller is alone with the span.
         let reservation = unsafe { (*self.reservation.get()).assume_init_read() };
-        guard::forget(self.guarded_count());
         drop(reservation);
+        guard::forget(self.protected.load(Ordering::Relaxed) as usize);
         SPANS.release(self);
-    }
-
-    fn guarded_count(&self) -> usize {
-        let count = |bits: &AtomicU64| bits.load(Ordering::Relaxed).count_ones() as usize;
-        self.guarded.iter().map(count).sum()
     }
 
     /// The first slot's address.
@@ -263,8 +269,12 @@ impl Span {
             let index = word * WORD_BITS + missing.trailing_zeros() as usize;
             let at = self.packed(index).slot();
             // SAFETY: the guard's page is the slot's first, in the span's mapping, and the slot is the caller's.
-            if let Err(error) = unsafe { guard::install(at, self.core().guard()) } {
-                return (slots & !missing, Err(error));
+            match unsafe { guard::install(at, self.core().guard()) } {
+                Ok(GuardKind::Protected) => {
+                    self.protected.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(GuardKind::Installed) => {}
+                Err(error) => return (slots & !missing, Err(error)),
             }
             self.guarded[word].fetch_or(missing & missing.wrapping_neg(), Ordering::Relaxed);
             missing &= missing - 1;

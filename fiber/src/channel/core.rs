@@ -108,7 +108,7 @@ impl<T> Slot<T> {
 }
 
 /// What a wait ended with.
-fn outcome(reason: usize) -> Result<(), Unready> {
+pub fn outcome(reason: usize) -> Result<(), Unready> {
     const CLOSED_BY_OTHER: usize = FIRED + CLOSED;
     match reason {
         FIRED => Ok(()),

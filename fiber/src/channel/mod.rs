@@ -17,6 +17,7 @@ mod lock;
 mod operation;
 mod select;
 mod selector;
+pub mod spsc;
 mod wait_list;
 
 pub use crate::select;

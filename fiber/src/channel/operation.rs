@@ -22,8 +22,8 @@ pub(super) mod sealed {
     /// `acquire` gives the right to `attempt` and `register` until `release`; a node that was registered is out of its
     /// list after `withdraw`.
     pub unsafe trait Step {
-        /// Where the channel lies, and the side: locks are taken in this order, and each once.
-        fn channel(&self) -> *const ();
+        /// Where the lock lies: locks are taken in this order, and each once.
+        fn lock_address(&self) -> *const ();
         /// The side that it waits on.
         fn side(&self) -> Side;
         /// Takes the channel's lock.
@@ -39,19 +39,22 @@ pub(super) mod sealed {
         /// # Safety
         /// The caller has the lock.
         unsafe fn attempt(&mut self) -> Option<Option<Claimed>>;
-        /// Waits at the channel.
+        /// Waits at the channel: `false` if the operation can be carried out now.
         ///
         /// # Safety
         /// The caller has the lock; the operation stays where it is, and the waiter too, until `withdraw`, or until the
         /// waiter was claimed by this operation's node.
-        unsafe fn register(&mut self, waiter: &Waiter, reason: usize);
-        /// Waits there no more. Takes the lock.
-        fn withdraw(&mut self);
-        /// Ends the operation as whoever claimed its node has left it.
+        unsafe fn register(&mut self, waiter: &Waiter, reason: usize) -> bool;
+        /// Waits there no more.
+        ///
+        /// # Safety
+        /// The caller has the lock.
+        unsafe fn withdraw(&mut self);
+        /// Ends the operation as whoever claimed its node has left it: `false` if it must wait again.
         ///
         /// # Safety
         /// The waiter was claimed by this operation's node, and signalled.
-        unsafe fn finish(&mut self, closed: bool);
+        unsafe fn finish(&mut self, closed: bool) -> bool;
         /// Ends the operation because the fiber was cancelled.
         fn cancel(&mut self);
         /// Where the result is: an `Option<Result<..>>` of the operation's type.
@@ -189,7 +192,7 @@ impl<T> Drop for SendOp<'_, T> {
 
 // SAFETY: the core's lock, and its lists under it.
 unsafe impl<T> sealed::Step for RecvOp<'_, T> {
-    fn channel(&self) -> *const () {
+    fn lock_address(&self) -> *const () {
         ptr::from_ref(self.core).cast()
     }
 
@@ -218,7 +221,7 @@ unsafe impl<T> sealed::Step for RecvOp<'_, T> {
         Some(claimed)
     }
 
-    unsafe fn register(&mut self, waiter: &Waiter, reason: usize) {
+    unsafe fn register(&mut self, waiter: &Waiter, reason: usize) -> bool {
         self.node.set(waiter, reason, self.slot.place().cast());
         // SAFETY: passed on.
         unsafe {
@@ -228,21 +231,28 @@ unsafe impl<T> sealed::Step for RecvOp<'_, T> {
                 .waiting(Side::Receivers)
                 .push(&self.node)
         };
+        true
     }
 
-    fn withdraw(&mut self) {
-        let mut state = self.core.lock().lock();
-        // SAFETY: in this list, if in any.
-        unsafe { state.waiting(Side::Receivers).remove(&self.node) };
+    unsafe fn withdraw(&mut self) {
+        // SAFETY: passed on; in this list, if in any.
+        unsafe {
+            self.core
+                .lock()
+                .held()
+                .waiting(Side::Receivers)
+                .remove(&self.node)
+        };
     }
 
-    unsafe fn finish(&mut self, closed: bool) {
+    unsafe fn finish(&mut self, closed: bool) -> bool {
         self.result = Some(if closed {
             Err(RecvError::Disconnected)
         } else {
             // SAFETY: who claimed the node has written the value.
             Ok(unsafe { self.slot.place().read() })
         });
+        true
     }
 
     fn cancel(&mut self) {
@@ -256,7 +266,7 @@ unsafe impl<T> sealed::Step for RecvOp<'_, T> {
 
 // SAFETY: as above.
 unsafe impl<T> sealed::Step for SendOp<'_, T> {
-    fn channel(&self) -> *const () {
+    fn lock_address(&self) -> *const () {
         ptr::from_ref(self.core).cast()
     }
 
@@ -295,7 +305,7 @@ unsafe impl<T> sealed::Step for SendOp<'_, T> {
         Some(claimed)
     }
 
-    unsafe fn register(&mut self, waiter: &Waiter, reason: usize) {
+    unsafe fn register(&mut self, waiter: &Waiter, reason: usize) -> bool {
         if self.full {
             self.node.set(waiter, reason, self.slot.place().cast());
             // SAFETY: passed on.
@@ -307,15 +317,21 @@ unsafe impl<T> sealed::Step for SendOp<'_, T> {
                     .push(&self.node)
             };
         }
+        true
     }
 
-    fn withdraw(&mut self) {
-        let mut state = self.core.lock().lock();
-        // SAFETY: in this list, if in any.
-        unsafe { state.waiting(Side::Senders).remove(&self.node) };
+    unsafe fn withdraw(&mut self) {
+        // SAFETY: passed on; in this list, if in any.
+        unsafe {
+            self.core
+                .lock()
+                .held()
+                .waiting(Side::Senders)
+                .remove(&self.node)
+        };
     }
 
-    unsafe fn finish(&mut self, closed: bool) {
+    unsafe fn finish(&mut self, closed: bool) -> bool {
         if closed {
             let value = self.take_value().expect("it waited with its value");
             self.result = Some(Err(SendError::Disconnected(value)));
@@ -324,6 +340,7 @@ unsafe impl<T> sealed::Step for SendOp<'_, T> {
             self.full = false;
             self.result = Some(Ok(()));
         }
+        true
     }
 
     fn cancel(&mut self) {

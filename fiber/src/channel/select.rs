@@ -70,51 +70,60 @@ fn choose(
     deadline: Option<Instant>,
 ) -> Result<usize, SelectTimeoutError> {
     let order = Order::shuffled(operations.len());
-    match order.attempt(operations) {
-        Some(chosen) => Ok(chosen),
-        None => wait(operations, &order, deadline),
+    if let Some(chosen) = order.attempt(operations) {
+        return Ok(chosen);
+    }
+    loop {
+        if let Some(chosen) = wait(operations, &order, deadline)? {
+            return Ok(chosen);
+        }
     }
 }
 
+/// Waits once; without a result, if what it waited for was taken by another.
 #[cold]
 fn wait(
     operations: &mut [&mut dyn Operation],
     order: &Order,
     deadline: Option<Instant>,
-) -> Result<usize, SelectTimeoutError> {
+) -> Result<Option<usize>, SelectTimeoutError> {
     assert!(
         !operations.is_empty() || deadline.is_some(),
         "a select without operations waits for ever"
     );
     let waiter = Waiter::new();
-    {
-        let locked = Locked::all(operations);
+    let locked = Locked::all(operations);
+    loop {
         if let Some((chosen, claimed)) = locked.attempt(operations, order) {
             locked.release(operations);
             if let Some(claimed) = claimed {
                 claimed.signal();
             }
-            return Ok(chosen);
+            return Ok(Some(chosen));
         }
-        for (index, operation) in operations.iter_mut().enumerate() {
-            // SAFETY: locked; the operation is borrowed until `withdraw` below, and the waiter's frame lasts.
-            unsafe { operation.register(&waiter, FIRED + REASONS * index) };
+        if locked.register(operations, &waiter) {
+            break;
         }
-        locked.release(operations);
     }
+    locked.release(operations);
     let reason = waiter.wait_interruptibly(deadline);
     let chosen = reason.checked_sub(FIRED).map(|reason| reason / REASONS);
     for (index, operation) in operations.iter_mut().enumerate() {
         // Who claimed a node has taken it out.
         if Some(index) != chosen {
-            operation.withdraw();
+            operation.acquire();
+            // SAFETY: locked.
+            unsafe {
+                operation.withdraw();
+                operation.release();
+            }
         }
     }
     match (chosen, reason) {
         (Some(chosen), _) => {
             // SAFETY: claimed by its node.
-            unsafe { operations[chosen].finish((reason - FIRED) % REASONS == CLOSED) };
-            Ok(chosen)
+            let done = unsafe { operations[chosen].finish((reason - FIRED) % REASONS == CLOSED) };
+            Ok(done.then_some(chosen))
         }
         (None, TIMED_OUT) => Err(SelectTimeoutError::Timeout),
         (None, reason) => {
@@ -159,7 +168,7 @@ impl Order {
     /// By the addresses of their channels, each channel once.
     fn by_channel(operations: &[&mut dyn Operation]) -> Self {
         let mut order = Self::straight(operations.len());
-        let key = |index: usize| operations[index].channel();
+        let key = |index: usize| operations[index].lock_address();
         match &mut order {
             Self::Few(numbers, count) => {
                 let sorted = &mut numbers[..*count];
@@ -238,6 +247,22 @@ impl Locked {
             let attempt = unsafe { operations[index].attempt() };
             attempt.map(|claimed| (index, claimed))
         })
+    }
+
+    /// Waits at all of them, or if there is one that can be carried out now, at none.
+    fn register(&self, operations: &mut [&mut dyn Operation], waiter: &Waiter) -> bool {
+        for index in 0..operations.len() {
+            // SAFETY: all are locked; the operations are borrowed until they have been withdrawn, and so is the waiter.
+            if unsafe { operations[index].register(waiter, FIRED + REASONS * index) } {
+                continue;
+            }
+            for operation in &mut operations[..index] {
+                // SAFETY: all are locked, so nobody has claimed the waiter.
+                unsafe { operation.withdraw() };
+            }
+            return false;
+        }
+        true
     }
 
     fn release(self, operations: &[&mut dyn Operation]) {

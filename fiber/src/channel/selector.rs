@@ -1,6 +1,6 @@
 //! A list of operations to choose from that may change: [`Select`].
 
-use super::core::Side;
+use super::core::{Core, Side};
 use super::error::{RecvError, SelectTimeoutError, SendError};
 use super::handle::{Receiver, Sender};
 use super::operation::{Operation, SendOp};
@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Operations to choose from, for a number of them that is known only at run time.
 ///
-/// Each takes one allocation when it is added. A receive may be chosen again and again; a send is chosen once, and then
+/// They are on channels for any number of senders and receivers; for those of [`crate::channel::spsc`] there are
+/// [`crate::channel::select`] and [`crate::select!`]. Each takes one allocation when it is added. A receive may be chosen again and again; a send is chosen once, and then
 /// needs another value ([`Select::refill`]).
 ///
 /// ```
@@ -57,8 +58,7 @@ impl<'channel> Select<'channel> {
         self.add(sender.send_op(value))
     }
 
-    /// Adds an operation; its number.
-    pub fn add(&mut self, operation: impl Operation + 'channel) -> usize {
+    fn add(&mut self, operation: impl Operation + 'channel) -> usize {
         self.operations.push(Some(Box::new(operation)));
         self.operations.len() - 1
     }
@@ -80,8 +80,8 @@ impl<'channel> Select<'channel> {
         let operation = self.operations[index]
             .as_deref_mut()
             .expect("it was removed");
-        let of_sender = operation.channel() == ptr::from_ref(sender.core()).cast()
-            && operation.side() == Side::Senders;
+        let of_sender =
+            operation.lock_address() == lock_of(sender.core()) && operation.side() == Side::Senders;
         assert!(of_sender, "operation {index} isn't a send to this channel");
         // SAFETY: the channel's address is that of a core of `T`, and only `SendOp<T>` is a send to one. (No other `T`,
         // not even by a lifetime: a channel's ends are invariant.)
@@ -161,7 +161,7 @@ impl Selected<'_> {
     /// # Panics
     /// If the operation isn't a receive from this receiver's channel.
     pub fn recv<T>(self, receiver: &Receiver<T>) -> Result<T, RecvError> {
-        self.check(ptr::from_ref(receiver.core()).cast(), Side::Receivers);
+        self.check(lock_of(receiver.core()), Side::Receivers);
         // SAFETY: the channel's address is that of a core of `T`, so this is the result of a receive of one.
         let result = unsafe {
             &mut *self
@@ -180,7 +180,7 @@ impl Selected<'_> {
     /// # Panics
     /// If the operation isn't a send to this sender's channel.
     pub fn send<T>(self, sender: &Sender<T>) -> Result<(), SendError<T>> {
-        self.check(ptr::from_ref(sender.core()).cast(), Side::Senders);
+        self.check(lock_of(sender.core()), Side::Senders);
         // SAFETY: as in `recv`.
         let result = unsafe {
             &mut *self
@@ -193,11 +193,15 @@ impl Selected<'_> {
 
     fn check(&self, channel: *const (), side: Side) {
         assert!(
-            self.operation.channel() == channel && self.operation.side() == side,
+            self.operation.lock_address() == channel && self.operation.side() == side,
             "operation {} is another one",
             self.index
         );
     }
+}
+
+fn lock_of<T>(core: &Core<T>) -> *const () {
+    ptr::from_ref(core).cast()
 }
 
 impl fmt::Debug for Select<'_> {

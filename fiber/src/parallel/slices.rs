@@ -17,7 +17,6 @@ unsafe impl<T: Send> Sync for Shared<T> {}
 impl<T> Shared<T> {
     /// # Safety
     /// The range lies in the slice, no other part of the loop has an element of it, and the slice is borrowed for `'a`.
-    #[expect(clippy::mut_from_ref, reason = "the parts of a loop don't overlap")]
     unsafe fn part<'a>(&self, range: std::ops::Range<usize>) -> &'a mut [T] {
         // SAFETY: passed on.
         unsafe { std::slice::from_raw_parts_mut(self.0.add(range.start), range.len()) }
