@@ -55,15 +55,16 @@ fn select_2(messages: u64) {
     let senders =
         [a, b].map(|sender| spawn(move || (0..messages / 2).for_each(|n| sender.send(n).unwrap())));
     let mut sum = 0;
-    for _ in 0..messages {
-        sum += select! {
-            recv(from_a) -> n => n.unwrap_or(0),
-            recv(from_b) -> n => n.unwrap_or(0),
-        };
+    loop {
+        match select! { recv(from_a) -> n => n, recv(from_b) -> n => n } {
+            Ok(n) => sum += n,
+            Err(_) => break,
+        }
     }
-    std::hint::black_box(sum);
-    drop((from_a, from_b));
-    senders.map(|sender| sender.join().is_ok());
+    sum += from_a.iter().chain(&from_b).sum::<u64>();
+    let half = messages / 2;
+    assert_eq!(sum, half * (half - 1));
+    senders.map(|sender| sender.join().unwrap());
 }
 
 /// Both ends on plain threads that are fibers' workers by force: the other fiber keeps its worker until it is told.
@@ -132,7 +133,7 @@ fn main() {
         if !names.is_empty() && !names.iter().any(|part| name.starts_with(part.as_str())) {
             return;
         }
-        let mut times: Vec<f64> = (0..15)
+        let mut times: Vec<f64> = (0..9)
             .map(|_| {
                 let start = Instant::now();
                 runtime.block_on(|| work(messages));
@@ -142,23 +143,23 @@ fn main() {
         times.sort_by(f64::total_cmp);
         println!(
             "{name:24} {:8.1} best {:8.1} median {:8.1} worst",
-            times[0], times[7], times[14]
+            times[0], times[4], times[8]
         );
     };
     measure("chan_single_thread", 1_000_000, &runtime, &single_thread);
-    measure("ping_pong", 200_000, &runtime, &ping_pong);
-    measure("ping_pong_one_worker", 200_000, &single, &ping_pong);
-    measure("select_2", 200_000, &runtime, &select_2);
+    measure("ping_pong", 100_000, &runtime, &ping_pong);
+    measure("ping_pong_one_worker", 100_000, &single, &ping_pong);
+    measure("select_2", 100_000, &runtime, &select_2);
     for capacity in [1, 64, 1000] {
-        measure(&format!("ring_{capacity}"), 400_000, &runtime, &|n| {
+        measure(&format!("ring_{capacity}"), 100_000, &runtime, &|n| {
             ring(capacity, n)
         });
-        measure(&format!("ring_apart_{capacity}"), 400_000, &runtime, &|n| {
+        measure(&format!("ring_apart_{capacity}"), 100_000, &runtime, &|n| {
             ring_apart(capacity, n)
         });
     }
     for capacity in [0, 1, 64, 1000] {
-        measure(&format!("apart_{capacity}"), 400_000, &runtime, &|n| {
+        measure(&format!("apart_{capacity}"), 100_000, &runtime, &|n| {
             apart(capacity, n)
         });
     }
@@ -170,7 +171,7 @@ fn main() {
     for (name, senders, receivers) in [("spsc", 1, 1), ("mpsc", 4, 1), ("mpmc", 4, 4)] {
         for capacity in [0, 1, 64, 1000] {
             let name = format!("{name}_{capacity}");
-            measure(&name, 400_000, &runtime, &|messages| {
+            measure(&name, 100_000, &runtime, &|messages| {
                 many(senders, receivers, capacity, messages)
             });
         }
