@@ -78,6 +78,28 @@ impl Blocking for Millpond {
         receiver.recv().ok()
     }
 
+    fn spsc(capacity: usize, count: u64) -> u64 {
+        if capacity == 0 {
+            let (sender, receiver) = channel::bounded(0);
+            let task = Self::spawn(move || (0..count).for_each(|value| Self::send(&sender, value)));
+            let sum = receiver.iter().sum();
+            Self::join(task);
+            return sum;
+        }
+        let (sender, receiver) = channel::spsc::bounded(capacity);
+        let task = Self::spawn(move || {
+            for value in 0..count {
+                assert!(sender.send(value).is_ok(), "the receiver lives");
+            }
+        });
+        let mut sum = 0;
+        while let Ok(value) = receiver.recv() {
+            sum += value;
+        }
+        Self::join(task);
+        sum
+    }
+
     fn shared_channel<T: Send + 'static>(capacity: usize) -> (channel::Sender<T>, channel::Receiver<T>) {
         channel::bounded(capacity)
     }
