@@ -31,17 +31,26 @@ impl Job {
     pub fn new(benchmark: &str, workers: usize, seconds: f64, scale: f64) -> Result<Self, Failure> {
         let benchmark = catalog::benchmark(benchmark).map_err(Failure::Usage)?;
         if !(1..=256).contains(&workers) {
-            let sentence = format!("The number of workers must be between 1 and 256, not {workers}.");
+            let sentence =
+                format!("The number of workers must be between 1 and 256, not {workers}.");
             return Err(Failure::Usage(sentence));
         }
         if !(seconds > 0.0 && seconds <= 3_600.0) {
-            let sentence = format!("The length of a run must be between 0 and 3,600 seconds, not {seconds}.");
+            let sentence =
+                format!("The length of a run must be between 0 and 3,600 seconds, not {seconds}.");
             return Err(Failure::Usage(sentence));
         }
         if !(scale > 0.0 && scale <= 1.0) {
-            return Err(Failure::Usage(format!("The scale must be between 0 and 1, not {scale}.")));
+            return Err(Failure::Usage(format!(
+                "The scale must be between 0 and 1, not {scale}."
+            )));
         }
-        Ok(Self { benchmark, workers, seconds, scale })
+        Ok(Self {
+            benchmark,
+            workers,
+            seconds,
+            scale,
+        })
     }
 
     /// Why a contender can't do it; `None` if it can.
@@ -61,8 +70,9 @@ impl Job {
 /// When the child can't be started or do the run, reports a failed check, hangs, or ends in any other way but well.
 pub fn run(job: &Job, contender: &Contender, runner: &Path) -> Result<Report, Failure> {
     let child = command(job, contender, runner).spawn();
-    let child =
-        child.map_err(|error| Failure::Run(format!("{} can't be started: {error}.", runner.display())))?;
+    let child = child.map_err(|error| {
+        Failure::Run(format!("{} can't be started: {error}.", runner.display()))
+    })?;
     let name = format!("{} under {}", job.benchmark.name, contender.name());
     let (status, output, complaints) = wait(child, job.limit(), &name)?;
     if !status.success() {
@@ -73,31 +83,47 @@ pub fn run(job: &Job, contender: &Contender, runner: &Path) -> Result<Report, Fa
     let report: Report = serde_json::from_str(last)
         .map_err(|error| Failure::Run(format!("{name} printed no report: {error}.")))?;
     if report.runtime != contender.name() {
-        return Err(Failure::Run(format!("{} ran {} and not {name}.", runner.display(), report.runtime)));
+        return Err(Failure::Run(format!(
+            "{} ran {} and not {name}.",
+            runner.display(),
+            report.runtime
+        )));
     }
     Ok(report)
 }
 
 fn command(job: &Job, contender: &Contender, runner: &Path) -> Command {
     let mut command = Command::new(runner);
-    command.arg(job.benchmark.name).arg("--runtime").arg(contender.runtime.name);
+    command
+        .arg(job.benchmark.name)
+        .arg("--runtime")
+        .arg(contender.runtime.name);
     command.arg("--workers").arg(job.workers.to_string());
     command.arg("--seconds").arg(job.seconds.to_string());
     command.arg("--scale").arg(job.scale.to_string());
     if contender.is_go() {
-        command.env("GOMAXPROCS", job.workers.to_string()).env_remove("GOMEMLIMIT");
+        command
+            .env("GOMAXPROCS", job.workers.to_string())
+            .env_remove("GOMEMLIMIT");
         if contender.runtime.name == "go-nogc" {
             command.env("GOGC", "off");
         } else {
             command.env_remove("GOGC");
         }
     }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 
 /// Waits for the child's end without looking again and again, which would disturb it.
-fn wait(mut child: Child, limit: Duration, name: &str) -> Result<(ExitStatus, String, String), Failure> {
+fn wait(
+    mut child: Child,
+    limit: Duration,
+    name: &str,
+) -> Result<(ExitStatus, String, String), Failure> {
     let mut stdout = child.stdout.take().expect("it is piped");
     let mut stderr = child.stderr.take().expect("it is piped");
     let (sender, read) = mpsc::channel();
@@ -116,16 +142,24 @@ fn wait(mut child: Child, limit: Duration, name: &str) -> Result<(ExitStatus, St
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
             let _ = child.kill();
             let _ = child.wait();
-            return Err(Failure::Run(format!("{name} had not ended after {:.0} s.", limit.as_secs_f64())));
+            return Err(Failure::Run(format!(
+                "{name} had not ended after {:.0} s.",
+                limit.as_secs_f64()
+            )));
         }
     };
-    let status = child.wait().map_err(|error| Failure::Run(format!("{name} can't be waited for: {error}.")))?;
+    let status = child
+        .wait()
+        .map_err(|error| Failure::Run(format!("{name} can't be waited for: {error}.")))?;
     let _ = reading.join();
     Ok((status, output, complaining.join().unwrap_or_default()))
 }
 
 fn failure(name: &str, complaints: &str, status: ExitStatus) -> Failure {
-    let last = complaints.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no message");
+    let last = complaints
+        .lines()
+        .rfind(|line| !line.trim().is_empty())
+        .unwrap_or("no message");
     let last = last.strip_prefix("fiber-runner: ").unwrap_or(last);
     match status.code().map(u8::try_from) {
         Some(Ok(fail::STATUS_USAGE)) => Failure::Usage(last.to_owned()),

@@ -129,7 +129,12 @@ pub struct CompareArguments {
   fiber-bench scale --workers 2,64 --runtime go --benchmarks skynet,spsc_64")]
 pub struct ScaleArguments {
     /// Numbers of workers
-    #[arg(long, value_name = "N,M", value_delimiter = ',', default_value = "1,2,4,8,16")]
+    #[arg(
+        long,
+        value_name = "N,M",
+        value_delimiter = ',',
+        default_value = "1,2,4,8,16"
+    )]
     pub workers: Vec<usize>,
     /// Only these benchmarks [default: a set that the number of workers changes]
     #[arg(long, value_name = "A,B", value_delimiter = ',')]

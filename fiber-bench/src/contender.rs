@@ -21,13 +21,22 @@ impl Contender {
             None => (name, allocator == Some(Allocator::Millpond)),
         };
         let runtime = catalog::runtime(base).map_err(Failure::Usage)?;
-        if !runtime.is_rust_peer && (name.ends_with("+millpond") || (allocator.is_some() && base != "millpond")) {
-            return Err(Failure::Usage(format!("{base} can't run under another allocator.")));
+        if !runtime.is_rust_peer
+            && (name.ends_with("+millpond") || (allocator.is_some() && base != "millpond"))
+        {
+            return Err(Failure::Usage(format!(
+                "{base} can't run under another allocator."
+            )));
         }
         if base == "millpond" && allocator == Some(Allocator::System) {
-            return Err(Failure::Usage("millpond's tasks and stacks always come from Millpond.".to_owned()));
+            return Err(Failure::Usage(
+                "millpond's tasks and stacks always come from Millpond.".to_owned(),
+            ));
         }
-        Ok(Self { runtime, on_millpond: on_millpond && runtime.is_rust_peer })
+        Ok(Self {
+            runtime,
+            on_millpond: on_millpond && runtime.is_rust_peer,
+        })
     }
 
     /// All of them, each Rust library under both allocators, or the one that is asked for.
@@ -35,14 +44,23 @@ impl Contender {
         let mut contenders = Vec::new();
         for runtime in &RUNTIMES {
             if !runtime.is_rust_peer {
-                contenders.push(Self { runtime, on_millpond: false });
+                contenders.push(Self {
+                    runtime,
+                    on_millpond: false,
+                });
                 continue;
             }
             if allocator != Some(Allocator::Millpond) {
-                contenders.push(Self { runtime, on_millpond: false });
+                contenders.push(Self {
+                    runtime,
+                    on_millpond: false,
+                });
             }
             if allocator != Some(Allocator::System) {
-                contenders.push(Self { runtime, on_millpond: true });
+                contenders.push(Self {
+                    runtime,
+                    on_millpond: true,
+                });
             }
         }
         contenders

@@ -17,7 +17,9 @@ use crate::work::{thread_id, work, work_sum};
 /// # Panics
 /// For a benchmark that rayon can't run.
 pub fn run(params: &Params) -> Outcome {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(params.workers).build();
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(params.workers)
+        .build();
     let pool = pool.unwrap_or_else(|error| crate::fail::cannot_run(&error.to_string()));
     let outcome = pool.install(|| dispatch(params));
     // Not dropped: `idle_cpu` looks at it while it has nothing to do.
@@ -55,7 +57,10 @@ fn dispatch(params: &Params) -> Outcome {
         }
         "parallel_reduce" => sum(params, |len, sum| {
             let units = black_box(UNITS);
-            let total = (0..len).into_par_iter().map(|i| u64::from(work(i as u32, units))).sum();
+            let total = (0..len)
+                .into_par_iter()
+                .map(|i| u64::from(work(i as u32, units)))
+                .sum();
             sum.store(total, Relaxed);
         }),
         "task_pool_cross" => cross(params),
@@ -170,7 +175,10 @@ fn store(params: &Params) -> Outcome {
     let right = work_sum(0..len, units);
     let mut rounds = Rounds::new(params);
     while rounds.more() {
-        places.par_iter().enumerate().for_each(|(i, place)| place.store(work(i as u32, units), Relaxed));
+        places
+            .par_iter()
+            .enumerate()
+            .for_each(|(i, place)| place.store(work(i as u32, units), Relaxed));
         rounds.done(len as u64);
     }
     let outcome = rounds.finish();
@@ -186,7 +194,9 @@ fn sum(params: &Params, run: impl Fn(usize, &AtomicU64) + Sync) -> Outcome {
     while rounds.more() {
         run(len, &sum);
         let sum = sum.swap(0, Relaxed);
-        check(sum == right, || format!("the items' sum is {sum} and not {right}"));
+        check(sum == right, || {
+            format!("the items' sum is {sum} and not {right}")
+        });
         rounds.done(len as u64);
     }
     rounds.finish()

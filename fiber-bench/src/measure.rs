@@ -142,7 +142,8 @@ impl Rounds {
         self.ops += ops;
         if self.of_rounds.len() < SAMPLES {
             let nanoseconds = self.mark.elapsed().as_nanos() as f64;
-            self.of_rounds.push((nanoseconds / ops.max(1) as f64) as f32);
+            self.of_rounds
+                .push((nanoseconds / ops.max(1) as f64) as f32);
         }
     }
 
@@ -160,7 +161,11 @@ impl Rounds {
             seconds: started.elapsed().as_secs_f64(),
             usage: Usage::now().since(self.usage),
             ops: self.ops,
-            samples: if self.of_single.is_empty() { self.of_rounds } else { self.of_single },
+            samples: if self.of_single.is_empty() {
+                self.of_rounds
+            } else {
+                self.of_single
+            },
             extra: Extra::new(),
         }
     }
@@ -174,7 +179,12 @@ mod tests {
     use super::*;
 
     fn params(seconds: f64) -> Params {
-        Params { benchmark: "yield_many", workers: 1, seconds, scale: 1.0 }
+        Params {
+            benchmark: "yield_many",
+            workers: 1,
+            seconds,
+            scale: 1.0,
+        }
     }
 
     #[test]
@@ -187,7 +197,11 @@ mod tests {
             rounds.done(1);
         }
         let outcome = rounds.finish();
-        assert!(outcome.ops < all && outcome.ops > 5, "{} of {all}", outcome.ops);
+        assert!(
+            outcome.ops < all && outcome.ops > 5,
+            "{} of {all}",
+            outcome.ops
+        );
         assert!(outcome.percentile(0.5) >= 1e6);
     }
 

@@ -42,5 +42,8 @@ fn kilobytes(file: &str, key: &str) -> u64 {
     let text = fs::read_to_string(file).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(key));
     let number = line.and_then(|line| line.trim().strip_suffix("kB"));
-    number.and_then(|number| number.trim().parse::<u64>().ok()).unwrap_or(0) * 1024
+    number
+        .and_then(|number| number.trim().parse::<u64>().ok())
+        .unwrap_or(0)
+        * 1024
 }

@@ -23,35 +23,49 @@ pub const UNITS: u32 = 15;
 
 /// Where a loop stores.
 pub fn stores(len: usize) -> &'static [AtomicU32] {
-    (0..len).map(|_| AtomicU32::new(0)).collect::<Vec<_>>().leak()
+    (0..len)
+        .map(|_| AtomicU32::new(0))
+        .collect::<Vec<_>>()
+        .leak()
 }
 
 /// Checks what a loop stored.
 pub fn check_stores(stores: &[AtomicU32], right: u64) {
     // Relaxed: the loop's end published the stores.
-    let sum: u64 = stores.iter().map(|place| u64::from(place.load(Relaxed))).sum();
-    check(sum == right, || format!("the items' sum is {sum} and not {right}"));
+    let sum: u64 = stores
+        .iter()
+        .map(|place| u64::from(place.load(Relaxed)))
+        .sum();
+    check(sum == right, || {
+        format!("the items' sum is {sum} and not {right}")
+    });
 }
 
 /// Checks that each place holds its index and the round's number.
 pub fn check_places(places: &[Slot], round: u64) {
     let sum: u64 = places.iter().map(Slot::get).sum();
     let n = places.len() as u64;
-    check(sum == n * round + n * (n - 1) / 2, || format!("the tasks' sum is {sum}"));
+    check(sum == n * round + n * (n - 1) / 2, || {
+        format!("the tasks' sum is {sum}")
+    });
 }
 
 /// Checks what trivial_task's tasks left.
 pub fn check_trivial(places: &[Slot], round: u64) {
     let sum: u64 = places.iter().map(Slot::get).sum();
     let right = work_sum(1..places.len() + 1, 1) + places.len() as u64 * round;
-    check(sum == right, || format!("the tasks' sum is {sum} and not {right}"));
+    check(sum == right, || {
+        format!("the tasks' sum is {sum} and not {right}")
+    });
 }
 
 /// Checks that each place holds the number of yields, and clears it.
 pub fn check_yields(places: &[Slot], yields: usize) {
     for place in places {
         let done = place.get();
-        check(done == yields as u64, || format!("a fiber yielded {done} times and not {yields}"));
+        check(done == yields as u64, || {
+            format!("a fiber yielded {done} times and not {yields}")
+        });
         place.set(0);
     }
 }
@@ -59,7 +73,9 @@ pub fn check_yields(places: &[Slot], yields: usize) {
 /// Checks what came by two channels: the even and the odd numbers below `count`.
 pub fn check_select(got: [(u64, u64); 2], count: u64) {
     let counts = (got[0].0, got[1].0);
-    check(counts == (count / 2, count / 2), || format!("{counts:?} messages came by the channels"));
+    check(counts == (count / 2, count / 2), || {
+        format!("{counts:?} messages came by the channels")
+    });
     check_sum(got[0].1 + got[1].1, count);
 }
 
@@ -167,7 +183,9 @@ impl Crossing {
     pub fn finish(&self, outcome: Outcome, spawned: u64, early: u64) -> Outcome {
         check_sum(self.sum.load(Relaxed), spawned);
         let end = memory::resident_bytes();
-        check(end < early * 2 + (64 << 20), || format!("resident memory grew from {early} to {end} bytes"));
+        check(end < early * 2 + (64 << 20), || {
+            format!("resident memory grew from {early} to {end} bytes")
+        });
         let share = self.elsewhere.load(Relaxed) as f64 / spawned as f64;
         outcome
             .with("tasks", spawned)

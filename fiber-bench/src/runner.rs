@@ -38,7 +38,10 @@ pub fn run_from_command_line(allocator: &str) -> ExitCode {
     let command = Command::parse();
     match run(&command, allocator) {
         Ok(report) => {
-            println!("{}", serde_json::to_string(&report).expect("a report has only string keys"));
+            println!(
+                "{}",
+                serde_json::to_string(&report).expect("a report has only string keys")
+            );
             // Runtimes that are still there end with the process, as do tasks that a benchmark leaves behind.
             ExitCode::SUCCESS
         }
@@ -67,10 +70,17 @@ fn run(command: &Command, allocator: &str) -> Result<Report, String> {
         "tokio" => (futures::run(&params), env!("VERSION_TOKIO")),
         "may" => (run_may(&params), env!("VERSION_MAY")),
         "rayon" => (fork_join::run(&params), env!("VERSION_RAYON")),
-        "threads" => (blocking::run::<threads::Threads>(&params), env!("CARGO_PKG_RUST_VERSION")),
+        "threads" => (
+            blocking::run::<threads::Threads>(&params),
+            env!("CARGO_PKG_RUST_VERSION"),
+        ),
         other => return Err(format!("This program has no runtime {other:?}.")),
     };
-    let outcome = if params.benchmark == "idle_cpu" { idle(&params, outcome) } else { outcome };
+    let outcome = if params.benchmark == "idle_cpu" {
+        idle(&params, outcome)
+    } else {
+        outcome
+    };
     let name = match (allocator, runtime.is_rust_peer) {
         ("millpond", true) => format!("{}+millpond", runtime.name),
         _ => runtime.name.to_owned(),
@@ -100,10 +110,15 @@ fn report(params: &Params, runtime: String, version: &str, outcome: Outcome) -> 
 
 fn run_millpond(params: &Params) -> Outcome {
     let local = params.benchmark == "ping_pong_local";
-    let victims = if local { Victims::None } else { Victims::default() };
+    let victims = if local {
+        Victims::None
+    } else {
+        Victims::default()
+    };
     let before = ::millpond::stats();
-    let (mut outcome, runtime) =
-        millpond::enter(params.workers, victims, || blocking::run::<millpond::Millpond>(params));
+    let (mut outcome, runtime) = millpond::enter(params.workers, victims, || {
+        blocking::run::<millpond::Millpond>(params)
+    });
     if params.benchmark == "idle_cpu" {
         // The workers are what is looked at.
         std::mem::forget(runtime);
@@ -114,7 +129,9 @@ fn run_millpond(params: &Params) -> Outcome {
         ::millpond::collect(true);
         let earlier: Vec<(&str, u64)> = before.entries().collect();
         for ((name, value), (_, earlier)) in ::millpond::stats().entries().zip(earlier) {
-            outcome.extra.insert(format!("allocator_{name}"), value.into());
+            outcome
+                .extra
+                .insert(format!("allocator_{name}"), value.into());
             let _ = earlier;
         }
     }
@@ -123,7 +140,11 @@ fn run_millpond(params: &Params) -> Outcome {
 
 fn run_may(params: &Params) -> Outcome {
     let own = params.clone();
-    may::enter(params.workers, params.benchmark == "deep_then_idle", move || blocking::run::<may::May>(&own))
+    may::enter(
+        params.workers,
+        params.benchmark == "deep_then_idle",
+        move || blocking::run::<may::May>(&own),
+    )
 }
 
 /// Watches the process while it has nothing to do.
@@ -155,7 +176,10 @@ fn check_memory(params: &Params, runtime: &str) {
         "may" => 24 << 10,
         _ => 16 << 10,
     };
-    let (wanted, there) = (each * params.scaled(tasks, 1) as u64, memory::available_bytes());
+    let (wanted, there) = (
+        each * params.scaled(tasks, 1) as u64,
+        memory::available_bytes(),
+    );
     if wanted > there {
         fail::cannot_run(&format!(
             "it takes about {} MB of memory, and the machine has {} MB to spare",

@@ -27,22 +27,41 @@ pub fn get(contender: &Contender) -> Result<PathBuf, String> {
     }
     let folder = RUST.get_or_init(rust_folder).clone()?;
     let under_millpond = contender.on_millpond || contender.runtime.name == "millpond";
-    let name = if under_millpond { "fiber-runner-millpond" } else { "fiber-runner-system" };
+    let name = if under_millpond {
+        "fiber-runner-millpond"
+    } else {
+        "fiber-runner-system"
+    };
     let path = folder.join(format!("{name}{}", env::consts::EXE_SUFFIX));
-    if path.is_file() { Ok(path) } else { Err(format!("{} is not there", path.display())) }
+    if path.is_file() {
+        Ok(path)
+    } else {
+        Err(format!("{} is not there", path.display()))
+    }
 }
 
 fn own_folder() -> Result<PathBuf, String> {
-    let own = env::current_exe().map_err(|error| format!("this program can't be found: {error}"))?;
-    own.parent().map(Path::to_owned).ok_or_else(|| "this program lies in no folder".to_owned())
+    let own =
+        env::current_exe().map_err(|error| format!("this program can't be found: {error}"))?;
+    own.parent()
+        .map(Path::to_owned)
+        .ok_or_else(|| "this program lies in no folder".to_owned())
 }
 
 /// The workspace that this program was built from, or the one around the current folder.
 fn workspace() -> Option<PathBuf> {
-    let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned);
+    let built_from = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map(Path::to_owned);
     let around = env::current_dir().ok();
-    let around = around.iter().flat_map(|folder| folder.ancestors()).map(Path::to_owned);
-    built_from.into_iter().chain(around).find(|folder| folder.join("fiber-bench/go/go.mod").is_file())
+    let around = around
+        .iter()
+        .flat_map(|folder| folder.ancestors())
+        .map(Path::to_owned);
+    built_from
+        .into_iter()
+        .chain(around)
+        .find(|folder| folder.join("fiber-bench/go/go.mod").is_file())
 }
 
 fn rust_folder() -> Result<PathBuf, String> {
@@ -58,8 +77,15 @@ fn rust_folder() -> Result<PathBuf, String> {
 /// The folder that cargo has put the runners in.
 fn build_rust(workspace: &Path) -> Result<PathBuf, String> {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(workspace).args(["build", "--release", "--package", "fiber-bench"]);
-    command.args(["--bin", "fiber-runner-system", "--bin", "fiber-runner-millpond"]);
+    command
+        .current_dir(workspace)
+        .args(["build", "--release", "--package", "fiber-bench"]);
+    command.args([
+        "--bin",
+        "fiber-runner-system",
+        "--bin",
+        "fiber-runner-millpond",
+    ]);
     command.arg("--message-format=json-render-diagnostics");
     let (target, host) = (env!("FIBER_BENCH_TARGET"), env!("FIBER_BENCH_HOST"));
     if target != host {
@@ -73,18 +99,24 @@ fn build_rust(workspace: &Path) -> Result<PathBuf, String> {
         }
     }
     // cargo shows on standard error what it compiles.
-    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output();
     let output = output.map_err(|error| format!("cargo can't be started: {error}"))?;
     if !output.status.success() {
         return Err("the runners can't be built; cargo says why above".to_owned());
     }
     let messages = String::from_utf8_lossy(&output.stdout);
-    let programs = messages.lines().filter_map(|line| {
+    let mut programs = messages.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         Some(PathBuf::from(message["executable"].as_str()?))
     });
-    let program = programs.last().ok_or("cargo named no program")?;
-    program.parent().map(Path::to_owned).ok_or_else(|| "cargo's program lies in no folder".to_owned())
+    let program = programs.next_back().ok_or("cargo named no program")?;
+    program
+        .parent()
+        .map(Path::to_owned)
+        .ok_or_else(|| "cargo's program lies in no folder".to_owned())
 }
 
 /// The go command, if there is one.
@@ -93,7 +125,9 @@ pub fn go() -> Option<PathBuf> {
         return Some(go.into()).filter(|go: &PathBuf| go.is_file());
     }
     let path = env::var_os("PATH")?;
-    env::split_paths(&path).map(|folder| folder.join("go")).find(|go| go.is_file())
+    env::split_paths(&path)
+        .map(|folder| folder.join("go"))
+        .find(|go| go.is_file())
 }
 
 fn build_go() -> Result<PathBuf, String> {
@@ -106,7 +140,12 @@ fn build_go() -> Result<PathBuf, String> {
     };
     let program = own_folder()?.join("fiber-bench-go");
     let mut command = Command::new(go);
-    command.current_dir(source).arg("build").arg("-o").arg(&program).arg(".");
+    command
+        .current_dir(source)
+        .arg("build")
+        .arg("-o")
+        .arg(&program)
+        .arg(".");
     // What lies here is all there is: no download of another toolchain.
     command.env("GOTOOLCHAIN", "local").env("GOWORK", "off");
     let output = command.stdin(Stdio::null()).output();
@@ -115,6 +154,9 @@ fn build_go() -> Result<PathBuf, String> {
         return Ok(program);
     }
     let complaints = String::from_utf8_lossy(&output.stderr);
-    let last = complaints.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no message");
+    let last = complaints
+        .lines()
+        .rfind(|line| !line.trim().is_empty())
+        .unwrap_or("no message");
     Err(format!("go build failed: {}", last.trim()))
 }

@@ -31,7 +31,9 @@ const DEFAULT: [&str; 10] = [
 pub fn scale(arguments: &ScaleArguments) -> Result<(), Failure> {
     let common = &arguments.common;
     if arguments.runs == 0 {
-        return Err(Failure::Usage("The number of runs must be 1 or more.".to_owned()));
+        return Err(Failure::Usage(
+            "The number of runs must be 1 or more.".to_owned(),
+        ));
     }
     let contender = Contender::parse(&arguments.runtime, common.allocator)?;
     let names: Vec<&str> = match arguments.benchmarks.is_empty() {
@@ -41,7 +43,10 @@ pub fn scale(arguments: &ScaleArguments) -> Result<(), Failure> {
     let seconds = common.seconds.unwrap_or(1.0);
     let mut rows = Vec::new();
     for name in names {
-        let jobs = arguments.workers.iter().map(|&workers| Job::new(name, workers, seconds, common.scale));
+        let jobs = arguments
+            .workers
+            .iter()
+            .map(|&workers| Job::new(name, workers, seconds, common.scale));
         rows.push(jobs.collect::<Result<Vec<Job>, Failure>>()?);
     }
     let runner = runners::get(&contender)
@@ -49,13 +54,21 @@ pub fn scale(arguments: &ScaleArguments) -> Result<(), Failure> {
     let progress = Progress::new(rows.len() * arguments.workers.len() * arguments.runs);
     let mut table = new_table();
     let mut header = vec!["benchmark".to_owned()];
-    header.extend(arguments.workers.iter().map(|workers| format!("{workers} worker(s)")));
+    header.extend(
+        arguments
+            .workers
+            .iter()
+            .map(|workers| format!("{workers} worker(s)")),
+    );
     table.set_header(header);
     for jobs in &rows {
         let mut speeds = vec![Vec::new(); jobs.len()];
         for _ in 0..arguments.runs {
             for (job, speeds) in jobs.iter().zip(&mut speeds) {
-                progress.show(&format!("{}, {} worker(s)", job.benchmark.name, job.workers));
+                progress.show(&format!(
+                    "{}, {} worker(s)",
+                    job.benchmark.name, job.workers
+                ));
                 if job.cannot_run(&contender).is_none() {
                     match child::run(job, &contender, &runner) {
                         Ok(report) => speeds.push(report.ops_per_sec),
@@ -73,14 +86,20 @@ pub fn scale(arguments: &ScaleArguments) -> Result<(), Failure> {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    println!("{}: median operations per second of {} run(s), and relative to the first", contender.name(), arguments.runs);
+    println!(
+        "{}: median operations per second of {} run(s), and relative to the first",
+        contender.name(),
+        arguments.runs
+    );
     println!("{table}");
     Ok(())
 }
 
 fn row(jobs: &[Job], speeds: Vec<Vec<f64>>) -> Vec<Cell> {
-    let medians: Vec<Option<f64>> =
-        speeds.into_iter().map(|mut speeds| (!speeds.is_empty()).then(|| median(&mut speeds))).collect();
+    let medians: Vec<Option<f64>> = speeds
+        .into_iter()
+        .map(|mut speeds| (!speeds.is_empty()).then(|| median(&mut speeds)))
+        .collect();
     let first = medians.iter().flatten().next().copied().unwrap_or(1.0);
     let mut cells = vec![Cell::new(jobs[0].benchmark.name)];
     cells.extend(medians.into_iter().map(|median| match median {

@@ -14,11 +14,19 @@ use crate::runners;
 /// When the arguments are wrong, the runtime can't run it, or the run fails.
 pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let common = &arguments.common;
-    let job =
-        Job::new(&arguments.benchmark, arguments.workers, common.seconds.unwrap_or(1.0), common.scale)?;
+    let job = Job::new(
+        &arguments.benchmark,
+        arguments.workers,
+        common.seconds.unwrap_or(1.0),
+        common.scale,
+    )?;
     let contender = Contender::parse(&arguments.runtime, common.allocator)?;
     let cannot = |why: &str| {
-        Failure::CannotRun(format!("{} cannot run {}: {why}.", contender.name(), job.benchmark.name))
+        Failure::CannotRun(format!(
+            "{} cannot run {}: {why}.",
+            contender.name(),
+            job.benchmark.name
+        ))
     };
     if let Some(why) = job.cannot_run(&contender) {
         return Err(cannot(why));
@@ -32,7 +40,10 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
         other => other,
     })?;
     if arguments.json {
-        println!("{}", serde_json::to_string(&report).expect("a report has only string keys"));
+        println!(
+            "{}",
+            serde_json::to_string(&report).expect("a report has only string keys")
+        );
     } else {
         show(&report, job.benchmark.operation);
     }
@@ -44,17 +55,38 @@ fn show(report: &Report, operation: &str) {
         "{} under {} {}, {} worker(s)",
         report.benchmark, report.runtime, report.version, report.workers
     );
-    line("operations per second", format!("{:.3} million ({operation})", report.ops_per_sec / 1e6));
+    line(
+        "operations per second",
+        format!("{:.3} million ({operation})", report.ops_per_sec / 1e6),
+    );
     line("time per operation", nanoseconds(1e9 / report.ops_per_sec));
-    line("median, 99th percentile", format!("{}, {}", nanoseconds(report.p50_ns), nanoseconds(report.p99_ns)));
-    line("operations", format!("{} in {:.3} s", report.ops, report.seconds));
-    line("processor time", format!("{:.2} s user, {:.2} s system", report.user_seconds, report.sys_seconds));
+    line(
+        "median, 99th percentile",
+        format!(
+            "{}, {}",
+            nanoseconds(report.p50_ns),
+            nanoseconds(report.p99_ns)
+        ),
+    );
+    line(
+        "operations",
+        format!("{} in {:.3} s", report.ops, report.seconds),
+    );
+    line(
+        "processor time",
+        format!(
+            "{:.2} s user, {:.2} s system",
+            report.user_seconds, report.sys_seconds
+        ),
+    );
     line("context switches", report.context_switches.to_string());
     line("peak memory", megabytes(report.peak_rss_bytes));
     line("checks", report.checks.clone());
     for (name, value) in &report.extra {
         let value = match value.as_u64() {
-            Some(bytes) if name.starts_with("rss_bytes") || name.ends_with("_bytes") => megabytes(bytes),
+            Some(bytes) if name.starts_with("rss_bytes") || name.ends_with("_bytes") => {
+                megabytes(bytes)
+            }
             _ => value.to_string(),
         };
         line(name, value);

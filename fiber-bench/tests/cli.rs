@@ -8,7 +8,9 @@ use fiber_bench::catalog::{self, BENCHMARKS, RUNTIMES};
 use serde_json::Value;
 
 fn fiber_bench(arguments: &[&str]) -> Output {
-    let runners = Path::new(env!("CARGO_BIN_EXE_fiber-runner-system")).parent().expect("it lies in a folder");
+    let runners = Path::new(env!("CARGO_BIN_EXE_fiber-runner-system"))
+        .parent()
+        .expect("it lies in a folder");
     // Both runners are there: cargo builds a package's programs for its tests.
     assert!(Path::new(env!("CARGO_BIN_EXE_fiber-runner-millpond")).is_file());
     Command::new(env!("CARGO_BIN_EXE_fiber-bench"))
@@ -26,7 +28,10 @@ fn go_is_here() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::var_os("FIBER_BENCH_GO").is_some()
         || std::env::split_paths(&path).any(|folder| folder.join("go").is_file());
-    assert!(found || std::env::var_os("MILLPOND_REQUIRE_GO").is_none(), "there is no go command");
+    assert!(
+        found || std::env::var_os("MILLPOND_REQUIRE_GO").is_none(),
+        "there is no go command"
+    );
     found
 }
 
@@ -44,7 +49,12 @@ fn every_benchmark(runtime: &str, more: &[&str]) {
         let output = small(benchmark.name, runtime, more);
         let complaint = text(&output.stderr);
         if catalog::cannot_run(runtime, benchmark.name, 2).is_some() {
-            assert_eq!(output.status.code(), Some(2), "{}: {complaint}", benchmark.name);
+            assert_eq!(
+                output.status.code(),
+                Some(2),
+                "{}: {complaint}",
+                benchmark.name
+            );
             assert!(complaint.contains("cannot run"), "{complaint}");
             continue;
         }
@@ -52,12 +62,26 @@ fn every_benchmark(runtime: &str, more: &[&str]) {
         if complaint.contains("no worker takes the tasks") {
             continue;
         }
-        assert!(output.status.success(), "{} under {runtime}: {complaint}", benchmark.name);
+        assert!(
+            output.status.success(),
+            "{} under {runtime}: {complaint}",
+            benchmark.name
+        );
         let shown = text(&output.stdout);
-        let report: Value = serde_json::from_str(shown.lines().last().expect("a line")).expect("it is JSON");
-        assert_eq!((&report["benchmark"], &report["checks"]), (&benchmark.name.into(), &"ok".into()));
-        assert!(report["ops"].as_u64() > Some(0) && report["ops_per_sec"].as_f64() > Some(0.0), "{report}");
-        assert!(report["p99_ns"].as_f64() >= report["p50_ns"].as_f64(), "{report}");
+        let report: Value =
+            serde_json::from_str(shown.lines().last().expect("a line")).expect("it is JSON");
+        assert_eq!(
+            (&report["benchmark"], &report["checks"]),
+            (&benchmark.name.into(), &"ok".into())
+        );
+        assert!(
+            report["ops"].as_u64() > Some(0) && report["ops_per_sec"].as_f64() > Some(0.0),
+            "{report}"
+        );
+        assert!(
+            report["p99_ns"].as_f64() >= report["p50_ns"].as_f64(),
+            "{report}"
+        );
     }
 }
 
@@ -102,8 +126,14 @@ fn every_benchmark_under_go() {
 fn a_run_prints_one_object_with_these_fields() {
     let output = small("ping_pong_local", "millpond", &[]);
     let shown = text(&output.stdout);
-    let report: Value = serde_json::from_str(shown.lines().last().expect("a line")).expect("it is JSON");
-    let names: Vec<&str> = report.as_object().expect("an object").keys().map(String::as_str).collect();
+    let report: Value =
+        serde_json::from_str(shown.lines().last().expect("a line")).expect("it is JSON");
+    let names: Vec<&str> = report
+        .as_object()
+        .expect("an object")
+        .keys()
+        .map(String::as_str)
+        .collect();
     let expected = [
         "benchmark",
         "runtime",
@@ -122,7 +152,10 @@ fn a_run_prints_one_object_with_these_fields() {
         "extra",
     ];
     assert_eq!(names, expected);
-    assert_eq!((&report["runtime"], &report["workers"]), (&"millpond".into(), &2.into()));
+    assert_eq!(
+        (&report["runtime"], &report["workers"]),
+        (&"millpond".into(), &2.into())
+    );
 }
 
 #[test]
@@ -130,14 +163,23 @@ fn run_shows_a_page_for_people_without_json() {
     let output = fiber_bench(&[&["run", "task_pool_cross"][..], &SMALL].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));
     let shown = text(&output.stdout);
-    assert!(shown.contains("operations per second") && shown.contains("allocator_remote"), "{shown}");
+    assert!(
+        shown.contains("operations per second") && shown.contains("allocator_remote"),
+        "{shown}"
+    );
 }
 
 #[test]
 fn compare_prints_tables_and_writes_its_schema() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let path = file.path().to_str().expect("plain characters");
-    let compare = ["compare", "--benchmarks", "spawn_nursery,spsc_0,idle_memory_10k", "--json", path];
+    let compare = [
+        "compare",
+        "--benchmarks",
+        "spawn_nursery,spsc_0,idle_memory_10k",
+        "--json",
+        path,
+    ];
     let which = ["--runtimes", "millpond,tokio,rayon", "--runs", "2"];
     let output = fiber_bench(&[&compare[..], &which, &SMALL].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -159,21 +201,58 @@ fn compare_prints_tables_and_writes_its_schema() {
     let summary = written["summary"].as_array().expect("a list");
     let named: Vec<(&str, &str)> = summary
         .iter()
-        .map(|row| (row["benchmark"].as_str().expect("a name"), row["runtime"].as_str().expect("a name")))
+        .map(|row| {
+            (
+                row["benchmark"].as_str().expect("a name"),
+                row["runtime"].as_str().expect("a name"),
+            )
+        })
         .collect();
-    assert!(named.contains(&("spawn_nursery", "tokio+millpond")) && named.contains(&("spsc_0", "millpond")));
-    let names: Vec<&str> = summary[0].as_object().expect("an object").keys().map(String::as_str).collect();
-    assert_eq!(names, ["benchmark", "runtime", "median_ops_per_sec", "min", "max", "median_peak_rss_bytes"]);
-    assert_eq!(written["runs"].as_array().map(Vec::len), Some(2 * summary.len()));
+    assert!(
+        named.contains(&("spawn_nursery", "tokio+millpond"))
+            && named.contains(&("spsc_0", "millpond"))
+    );
+    let names: Vec<&str> = summary[0]
+        .as_object()
+        .expect("an object")
+        .keys()
+        .map(String::as_str)
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "benchmark",
+            "runtime",
+            "median_ops_per_sec",
+            "min",
+            "max",
+            "median_peak_rss_bytes"
+        ]
+    );
+    assert_eq!(
+        written["runs"].as_array().map(Vec::len),
+        Some(2 * summary.len())
+    );
 }
 
 #[test]
 fn scale_prints_a_column_for_each_number_of_workers() {
-    let scale = ["scale", "--workers", "1,3", "--benchmarks", "skynet", "--runs", "1"];
+    let scale = [
+        "scale",
+        "--workers",
+        "1,3",
+        "--benchmarks",
+        "skynet",
+        "--runs",
+        "1",
+    ];
     let output = fiber_bench(&[&scale[..], &SMALL].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));
     let shown = text(&output.stdout);
-    assert!(shown.contains("1 worker(s)") && shown.contains("3 worker(s)") && shown.contains("skynet"), "{shown}");
+    assert!(
+        shown.contains("1 worker(s)") && shown.contains("3 worker(s)") && shown.contains("skynet"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -189,8 +268,22 @@ fn bad_arguments_get_one_sentence_and_status_2() {
         &["run", "skynet", "--workers", "two"],
         &["run", "skynet", "--seconds", "-1"],
         &["run", "skynet", "--seconds", "NaN"],
-        &["run", "skynet", "--runtime", "millpond", "--allocator", "system"],
-        &["run", "skynet", "--runtime", "go", "--allocator", "millpond"],
+        &[
+            "run",
+            "skynet",
+            "--runtime",
+            "millpond",
+            "--allocator",
+            "system",
+        ],
+        &[
+            "run",
+            "skynet",
+            "--runtime",
+            "go",
+            "--allocator",
+            "millpond",
+        ],
         &["run", "skynet", "--runtime", "threads"],
         &["run", "ping_pong_cross", "--workers", "1"],
         &["compare", "--runs", "0"],
@@ -206,8 +299,15 @@ fn bad_arguments_get_one_sentence_and_status_2() {
 fn refused(output: &Output, arguments: &[&str]) {
     let complaint = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{arguments:?}: {complaint}");
-    assert_eq!(complaint.trim_end().lines().count(), 1, "{arguments:?}: {complaint}");
-    assert!(complaint.trim_end().ends_with('.'), "{arguments:?}: {complaint}");
+    assert_eq!(
+        complaint.trim_end().lines().count(),
+        1,
+        "{arguments:?}: {complaint}"
+    );
+    assert!(
+        complaint.trim_end().ends_with('.'),
+        "{arguments:?}: {complaint}"
+    );
     assert!(output.stdout.is_empty(), "{arguments:?}");
 }
 

@@ -146,7 +146,11 @@ pub fn select<R: Blocking>(params: &Params) -> Outcome {
     while rounds.more() {
         let start = |first: u64| {
             let (sender, receiver) = R::channel(SELECT_CAPACITY);
-            let task = R::spawn(move || (first..count).step_by(2).for_each(|value| R::send(&sender, value)));
+            let task = R::spawn(move || {
+                (first..count)
+                    .step_by(2)
+                    .for_each(|value| R::send(&sender, value))
+            });
             (task, receiver)
         };
         let (even, evens) = start(0);

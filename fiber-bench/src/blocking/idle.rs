@@ -54,7 +54,9 @@ fn park_all<R: Blocking>(tasks: usize, first: fn(usize) -> u64, right: u64) -> O
         R::sleep(Duration::from_millis(1));
     }
     let sum = shared.sum.load(Ordering::SeqCst);
-    check(sum == right, || format!("the tasks' sum is {sum} and not {right}"));
+    check(sum == right, || {
+        format!("the tasks' sum is {sum} and not {right}")
+    });
     outcome
 }
 
@@ -107,6 +109,11 @@ pub fn ticker<R: Blocking>(params: &Params) -> Outcome {
     let outcome = R::join(ticker);
     over.store(true, Ordering::Relaxed);
     let slices = R::join(hog);
-    let worst = outcome.samples.iter().fold(0.0_f32, |worst, &late| worst.max(late));
-    outcome.with("hog_slices", slices).with("worst_lateness_ns", f64::from(worst))
+    let worst = outcome
+        .samples
+        .iter()
+        .fold(0.0_f32, |worst, &late| worst.max(late));
+    outcome
+        .with("hog_slices", slices)
+        .with("worst_lateness_ns", f64::from(worst))
 }

@@ -87,23 +87,34 @@ pub trait Blocking: Sized + 'static {
         sum
     }
     /// A channel with several senders and several receivers.
-    fn shared_channel<T: Send + 'static>(capacity: usize) -> (Self::Sender<T>, Self::SharedReceiver<T>);
+    fn shared_channel<T: Send + 'static>(
+        capacity: usize,
+    ) -> (Self::Sender<T>, Self::SharedReceiver<T>);
     /// Receives; `None` when there are no senders left.
     fn recv_shared<T: Send + 'static>(receiver: &Self::SharedReceiver<T>) -> Option<T>;
     /// Receives from two channels, whichever has something, until both are closed; counts and sums what came by each.
     fn select_all(first: Self::Receiver<u64>, second: Self::Receiver<u64>) -> [(u64, u64); 2];
     /// Calls `body` on every index below `len`, in parallel.
     fn parallel_for<F: Fn(usize) + Send + Sync + Copy + 'static>(len: usize, body: F) {
-        Self::parallel_chunks(len, len.div_ceil(64).max(1), move |range| range.for_each(body));
+        Self::parallel_chunks(len, len.div_ceil(64).max(1), move |range| {
+            range.for_each(body)
+        });
     }
     /// Calls `body` on chunks of `0..len`, in parallel.
-    fn parallel_chunks<F: Fn(Range<usize>) + Send + Sync + Copy + 'static>(len: usize, chunk: usize, body: F) {
+    fn parallel_chunks<F: Fn(Range<usize>) + Send + Sync + Copy + 'static>(
+        len: usize,
+        chunk: usize,
+        body: F,
+    ) {
         Self::nursery(len.div_ceil(chunk), move |index| {
             body(index * chunk..len.min((index + 1) * chunk));
         });
     }
     /// The sum of `term` over all indices below `len`, in parallel.
-    fn parallel_sum<F: Fn(usize) -> u64 + Send + Sync + Copy + 'static>(len: usize, term: F) -> u64 {
+    fn parallel_sum<F: Fn(usize) -> u64 + Send + Sync + Copy + 'static>(
+        len: usize,
+        term: F,
+    ) -> u64 {
         let chunk = len.div_ceil(64).max(1);
         let sums = slots(len.div_ceil(chunk));
         Self::parallel_chunks(len, chunk, move |range| {
@@ -157,7 +168,10 @@ impl Slot {
 
 /// Places that live as long as the process, so that tasks of any runtime may hold them without counting references.
 pub fn slots(count: usize) -> &'static [Slot] {
-    (0..count).map(|_| Slot::default()).collect::<Vec<_>>().leak()
+    (0..count)
+        .map(|_| Slot::default())
+        .collect::<Vec<_>>()
+        .leak()
 }
 
 /// Runs the benchmark; inside one of the runtime's tasks.

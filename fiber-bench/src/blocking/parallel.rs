@@ -16,7 +16,9 @@ pub fn store<R: Blocking>(params: &Params) -> Outcome {
     let right = work_sum(0..len, units);
     let mut rounds = Rounds::new(params);
     while rounds.more() {
-        R::parallel_for(len, move |i| places[i].store(work(i as u32, units), Relaxed));
+        R::parallel_for(len, move |i| {
+            places[i].store(work(i as u32, units), Relaxed)
+        });
         rounds.done(len as u64);
     }
     let outcome = rounds.finish();
@@ -25,7 +27,7 @@ pub fn store<R: Blocking>(params: &Params) -> Outcome {
 }
 
 pub fn shared_atomic<R: Blocking>(params: &Params) -> Outcome {
-    sum::<R>(params, |len, sum| {
+    sum(params, |len, sum| {
         let units = black_box(UNITS);
         R::parallel_for(len, move |i| {
             sum.fetch_add(u64::from(work(i as u32, units)), Relaxed);
@@ -34,7 +36,7 @@ pub fn shared_atomic<R: Blocking>(params: &Params) -> Outcome {
 }
 
 pub fn per_chunk<R: Blocking>(params: &Params) -> Outcome {
-    sum::<R>(params, |len, sum| {
+    sum(params, |len, sum| {
         R::parallel_chunks(len, CHUNK, move |range| {
             sum.fetch_add(work_sum(range, UNITS), Relaxed);
         });
@@ -43,7 +45,7 @@ pub fn per_chunk<R: Blocking>(params: &Params) -> Outcome {
 
 pub fn no_atomic<R: Blocking>(params: &Params) -> Outcome {
     let sums = slots(items(params).div_ceil(CHUNK));
-    sum::<R>(params, |len, sum| {
+    sum(params, |len, sum| {
         R::parallel_chunks(len, CHUNK, move |range| {
             let place = &sums[range.start / CHUNK];
             place.set(work_sum(range, UNITS));
@@ -53,13 +55,16 @@ pub fn no_atomic<R: Blocking>(params: &Params) -> Outcome {
 }
 
 pub fn reduce<R: Blocking>(params: &Params) -> Outcome {
-    sum::<R>(params, |len, sum| {
+    sum(params, |len, sum| {
         let units = black_box(UNITS);
-        sum.store(R::parallel_sum(len, move |i| u64::from(work(i as u32, units))), Relaxed);
+        sum.store(
+            R::parallel_sum(len, move |i| u64::from(work(i as u32, units))),
+            Relaxed,
+        );
     })
 }
 
-fn sum<R: Blocking>(params: &Params, run: impl Fn(usize, &'static AtomicU64)) -> Outcome {
+fn sum(params: &Params, run: impl Fn(usize, &'static AtomicU64)) -> Outcome {
     let len = items(params);
     let right = work_sum(0..len, UNITS);
     let sum: &'static AtomicU64 = Box::leak(Box::default());
@@ -67,7 +72,9 @@ fn sum<R: Blocking>(params: &Params, run: impl Fn(usize, &'static AtomicU64)) ->
     while rounds.more() {
         run(len, sum);
         let sum = sum.swap(0, Relaxed);
-        check(sum == right, || format!("the items' sum is {sum} and not {right}"));
+        check(sum == right, || {
+            format!("the items' sum is {sum} and not {right}")
+        });
         rounds.done(len as u64);
     }
     rounds.finish()

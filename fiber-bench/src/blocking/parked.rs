@@ -1,7 +1,7 @@
 //! Many tasks that wait.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Blocking, Gate, Group, slots};
@@ -38,7 +38,9 @@ pub fn pressure<R: Blocking>(params: &Params) -> Outcome {
     let ends: Vec<Duration> = handles.into_iter().map(R::join).collect();
     let seconds = start.elapsed().as_secs_f64();
     check_sum(sum, tasks as u64);
-    check(seconds < PRESSURE_LIMIT, || format!("{tasks} tasks took {seconds:.2} s"));
+    check(seconds < PRESSURE_LIMIT, || {
+        format!("{tasks} tasks took {seconds:.2} s")
+    });
     Outcome {
         ops: tasks as u64,
         seconds,
@@ -52,8 +54,10 @@ pub fn pressure<R: Blocking>(params: &Params) -> Outcome {
 pub fn parked<R: Blocking>(params: &Params) -> Outcome {
     let fibers = params.scaled(20_000, 20);
     let places = slots(fibers);
-    let wakers: &'static [Mutex<Option<R::Waker>>] =
-        (0..fibers).map(|_| Mutex::new(None)).collect::<Vec<_>>().leak();
+    let wakers: &'static [Mutex<Option<R::Waker>>] = (0..fibers)
+        .map(|_| Mutex::new(None))
+        .collect::<Vec<_>>()
+        .leak();
     let arrived: &'static AtomicUsize = Box::leak(Box::default());
     let mut rounds = Rounds::new(params);
     let mut resident = 0;
@@ -81,7 +85,9 @@ pub fn parked<R: Blocking>(params: &Params) -> Outcome {
             R::unpark(waker.expect("the fiber has left it"));
         }
         let sum: u64 = handles.into_iter().map(R::join).sum();
-        check(sum == 3 * fibers as u64, || format!("the fibers' sum is {sum}"));
+        check(sum == 3 * fibers as u64, || {
+            format!("the fibers' sum is {sum}")
+        });
         rounds.done(fibers as u64);
     }
     rounds.finish().with("rss_bytes_parked", resident)
@@ -124,7 +130,11 @@ struct Two<G, const APART: usize> {
 
 pub fn counters<R: Blocking, const APART: usize>(params: &Params) -> Outcome {
     let additions = params.scaled(100_000, 100);
-    let two = Two::<R::Group, APART> { first: R::Group::new(), between: [0; APART], second: R::Group::new() };
+    let two = Two::<R::Group, APART> {
+        first: R::Group::new(),
+        between: [0; APART],
+        second: R::Group::new(),
+    };
     let two: &'static Two<R::Group, APART> = Box::leak(Box::new(two));
     std::hint::black_box(&two.between);
     let mut rounds = Rounds::new(params);

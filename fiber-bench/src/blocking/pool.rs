@@ -53,5 +53,7 @@ pub fn cross<R: Blocking>(params: &Params) -> Outcome {
     while shared.completed.load(Ordering::Acquire) < spawned {
         R::sleep(REST);
     }
-    shared.finish(outcome, spawned, early).with("spawner_yields", yields)
+    shared
+        .finish(outcome, spawned, early)
+        .with("spawner_yields", yields)
 }

@@ -14,7 +14,9 @@ pub fn nursery<R: Blocking>(params: &Params) -> Outcome {
     let mut rounds = Rounds::new(params);
     let mut round = 0;
     while rounds.more() {
-        R::nursery(children, move |child| places[child].set(round + child as u64));
+        R::nursery(children, move |child| {
+            places[child].set(round + child as u64)
+        });
         check_places(places, round);
         round += 1;
         rounds.done(children as u64);
@@ -128,8 +130,9 @@ pub fn skynet<R: Blocking>(params: &Params) -> Outcome {
             return first;
         }
         let each = leaves / 10;
-        let children: [R::Handle<u64>; 10] =
-            std::array::from_fn(|child| R::spawn(move || node::<R>(first + child as u64 * each, each)));
+        let children: [R::Handle<u64>; 10] = std::array::from_fn(|child| {
+            R::spawn(move || node::<R>(first + child as u64 * each, each))
+        });
         children.into_iter().map(R::join).sum()
     }
     let leaves = leaves(params);

@@ -54,9 +54,15 @@ pub fn compare(arguments: &CompareArguments) -> Result<(), Failure> {
     let summary = summary::summarise(&runs);
     table::print(&summary, &runs, &cannot_run, plan.runs);
     if let Some(file) = &arguments.json {
-        let comparison =
-            Comparison { machine: Machine::this(), runs, summary, cannot_run, failures: failures.clone() };
-        let mut text = serde_json::to_string_pretty(&comparison).expect("a comparison has only string keys");
+        let comparison = Comparison {
+            machine: Machine::this(),
+            runs,
+            summary,
+            cannot_run,
+            failures: failures.clone(),
+        };
+        let mut text =
+            serde_json::to_string_pretty(&comparison).expect("a comparison has only string keys");
         text.push('\n');
         write_file(file, &text)?;
     }
@@ -66,7 +72,10 @@ pub fn compare(arguments: &CompareArguments) -> Result<(), Failure> {
     for failure in &failures {
         println!("FAILED: {failure}");
     }
-    Err(Failure::Run(format!("{} of the runs failed; see above.", failures.len())))
+    Err(Failure::Run(format!(
+        "{} of the runs failed; see above.",
+        failures.len()
+    )))
 }
 
 fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
@@ -83,7 +92,10 @@ fn prepare(plan: &Plan) -> Result<Vec<(Contender, PathBuf)>, Failure> {
             Ok(runner) => contenders.push((*contender, runner)),
             // Named by the user, it is missed; by default it is only left out.
             Err(why) if plan.named => {
-                return Err(Failure::Usage(format!("{} can't be run here: {why}.", contender.name())));
+                return Err(Failure::Usage(format!(
+                    "{} can't be run here: {why}.",
+                    contender.name()
+                )));
             }
             Err(why) => without.push((contender.name(), why)),
         }
@@ -109,14 +121,22 @@ fn run_interleaved(
         for round in 1..=plan.runs {
             for ((contender, runner), out) in contenders.iter().zip(&mut out) {
                 let name = job.benchmark.name;
-                progress.show(&format!("{name} {}, run {round} of {}", contender.name(), plan.runs));
+                progress.show(&format!(
+                    "{name} {}, run {round} of {}",
+                    contender.name(),
+                    plan.runs
+                ));
                 if !*out {
                     match one(job, contender, runner) {
                         Ok(report) => reports.push(report),
                         Err(Failure::CannotRun(reason)) => {
                             *out = true;
                             let (benchmark, runtime) = (name.to_owned(), contender.name());
-                            cannot_run.push(CannotRun { benchmark, runtime, reason });
+                            cannot_run.push(CannotRun {
+                                benchmark,
+                                runtime,
+                                reason,
+                            });
                         }
                         Err(Failure::Usage(sentence) | Failure::Run(sentence)) => {
                             progress.say(&format!("FAILED: {sentence}"));

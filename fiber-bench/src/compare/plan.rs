@@ -27,21 +27,38 @@ impl Plan {
     /// When they name something unknown or ask for what nothing accepts.
     pub fn new(arguments: &CompareArguments) -> Result<Self, Failure> {
         if arguments.runs == 0 {
-            return Err(Failure::Usage("The number of runs must be 1 or more.".to_owned()));
+            return Err(Failure::Usage(
+                "The number of runs must be 1 or more.".to_owned(),
+            ));
         }
         let common = &arguments.common;
-        let seconds = common.seconds.unwrap_or(if arguments.quick { QUICK_SECONDS } else { 1.0 });
+        let seconds = common
+            .seconds
+            .unwrap_or(if arguments.quick { QUICK_SECONDS } else { 1.0 });
         let names: Vec<&str> = if arguments.benchmarks.is_empty() {
-            let wanted = BENCHMARKS.iter().filter(|benchmark| benchmark.quick || !arguments.quick);
+            let wanted = BENCHMARKS
+                .iter()
+                .filter(|benchmark| benchmark.quick || !arguments.quick);
             wanted.map(|benchmark| benchmark.name).collect()
         } else {
             arguments.benchmarks.iter().map(String::as_str).collect()
         };
-        let jobs = names.into_iter().map(|name| Job::new(name, arguments.workers, seconds, common.scale));
+        let jobs = names
+            .into_iter()
+            .map(|name| Job::new(name, arguments.workers, seconds, common.scale));
         let jobs = jobs.collect::<Result<Vec<Job>, Failure>>()?;
         let named = !arguments.runtimes.is_empty();
-        let contenders = if named { named_contenders(arguments)? } else { Contender::all(common.allocator) };
-        Ok(Self { jobs, contenders, named, runs: arguments.runs })
+        let contenders = if named {
+            named_contenders(arguments)?
+        } else {
+            Contender::all(common.allocator)
+        };
+        Ok(Self {
+            jobs,
+            contenders,
+            named,
+            runs: arguments.runs,
+        })
     }
 }
 
@@ -49,7 +66,10 @@ impl Plan {
 fn named_contenders(arguments: &CompareArguments) -> Result<Vec<Contender>, Failure> {
     let mut contenders: Vec<Contender> = Vec::new();
     let mut add = |contender: Contender| {
-        if contenders.iter().all(|known| known.name() != contender.name()) {
+        if contenders
+            .iter()
+            .all(|known| known.name() != contender.name())
+        {
             contenders.push(contender);
         }
     };
@@ -61,7 +81,10 @@ fn named_contenders(arguments: &CompareArguments) -> Result<Vec<Contender>, Fail
             Some(_) => add(Contender::parse(name, arguments.common.allocator)?),
             None => {
                 add(plain);
-                add(Contender { on_millpond: true, ..plain });
+                add(Contender {
+                    on_millpond: true,
+                    ..plain
+                });
             }
         }
     }

@@ -23,7 +23,8 @@ pub struct Summary {
 impl Summary {
     /// The farthest run from the median, as a share of it.
     pub fn spread(&self) -> f64 {
-        (self.max - self.median_ops_per_sec).max(self.median_ops_per_sec - self.min) / self.median_ops_per_sec
+        (self.max - self.median_ops_per_sec).max(self.median_ops_per_sec - self.min)
+            / self.median_ops_per_sec
     }
 }
 
@@ -31,14 +32,18 @@ impl Summary {
 pub fn summarise(runs: &[Report]) -> Vec<Summary> {
     let mut summaries: Vec<Summary> = Vec::new();
     for run in runs {
-        let known = |summary: &Summary| (&summary.benchmark, &summary.runtime) == (&run.benchmark, &run.runtime);
+        let known = |summary: &Summary| {
+            (&summary.benchmark, &summary.runtime) == (&run.benchmark, &run.runtime)
+        };
         if summaries.iter().any(known) {
             continue;
         }
         let group: Vec<&Report> = of(runs, &run.benchmark, &run.runtime).collect();
         let mut speeds: Vec<f64> = group.iter().map(|run| run.ops_per_sec).collect();
         let median_ops_per_sec = median(&mut speeds);
-        let over = |figure: fn(&Report) -> f64| median(&mut group.iter().map(|run| figure(run)).collect::<Vec<_>>());
+        let over = |figure: fn(&Report) -> f64| {
+            median(&mut group.iter().map(|run| figure(run)).collect::<Vec<_>>())
+        };
         summaries.push(Summary {
             benchmark: run.benchmark.clone(),
             runtime: run.runtime.clone(),
@@ -53,8 +58,13 @@ pub fn summarise(runs: &[Report]) -> Vec<Summary> {
 }
 
 /// The runs of one benchmark under one runtime.
-pub fn of<'a>(runs: &'a [Report], benchmark: &'a str, runtime: &'a str) -> impl Iterator<Item = &'a Report> {
-    runs.iter().filter(move |run| run.benchmark == benchmark && run.runtime == runtime)
+pub fn of<'a>(
+    runs: &'a [Report],
+    benchmark: &'a str,
+    runtime: &'a str,
+) -> impl Iterator<Item = &'a Report> {
+    runs.iter()
+        .filter(move |run| run.benchmark == benchmark && run.runtime == runtime)
 }
 
 #[cfg(test)]
@@ -83,12 +93,24 @@ mod tests {
 
     #[test]
     fn runs_of_one_runtime_become_one_summary() {
-        let runs = [run("a", 100.0, 4), run("b", 5.0, 1), run("a", 120.0, 8), run("b", 7.0, 3), run("a", 90.0, 6)];
+        let runs = [
+            run("a", 100.0, 4),
+            run("b", 5.0, 1),
+            run("a", 120.0, 8),
+            run("b", 7.0, 3),
+            run("a", 90.0, 6),
+        ];
         let summary = summarise(&runs);
         assert_eq!(summary.len(), 2);
         let (a, b) = (&summary[0], &summary[1]);
-        assert_eq!((a.median_ops_per_sec, a.min, a.max, a.median_peak_rss_bytes), (100.0, 90.0, 120.0, 6));
-        assert_eq!((b.median_ops_per_sec, b.median_peak_rss_bytes, b.cores), (6.0, 2, 1.75));
+        assert_eq!(
+            (a.median_ops_per_sec, a.min, a.max, a.median_peak_rss_bytes),
+            (100.0, 90.0, 120.0, 6)
+        );
+        assert_eq!(
+            (b.median_ops_per_sec, b.median_peak_rss_bytes, b.cores),
+            (6.0, 2, 1.75)
+        );
         assert!((a.spread() - 0.2).abs() < 1e-9);
     }
 }

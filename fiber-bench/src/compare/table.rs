@@ -16,10 +16,14 @@ pub fn print(summary: &[Summary], runs: &[Report], cannot_run: &[CannotRun], rou
             "\nSpeed relative to the best (1.00 is the best, marked *; within {:.0}% of it is a tie, marked =)",
             TIE * 100.0
         );
-        println!("below it: median time per operation of {rounds} interleaved run(s), how far the farthest run is off,");
+        println!(
+            "below it: median time per operation of {rounds} interleaved run(s), how far the farthest run is off,"
+        );
         println!("and busy cores, peak resident memory");
         println!("{}", speeds(summary, &runtimes, cannot_run));
-        println!("\nGeometric means of the time relative to the best, over the rows that the runtime can run");
+        println!(
+            "\nGeometric means of the time relative to the best, over the rows that the runtime can run"
+        );
         println!("{}", means(summary, &runtimes));
         if let Some(table) = other_figures(runs, &runtimes) {
             println!("\nWhat speed doesn't say (medians)");
@@ -28,7 +32,10 @@ pub fn print(summary: &[Summary], runs: &[Report], cannot_run: &[CannotRun], rou
     }
     reasons(cannot_run);
     let seconds: f64 = runs.iter().map(|run| run.seconds).sum();
-    println!("\n{} runs, {seconds:.0} s measured, every one with its checks passed.", runs.len());
+    println!(
+        "\n{} runs, {seconds:.0} s measured, every one with its checks passed.",
+        runs.len()
+    );
 }
 
 /// Those that ran, with their versions, in the order of the catalog as the plan kept it.
@@ -50,7 +57,8 @@ fn benchmarks(summary: &[Summary]) -> Vec<&str> {
 
 fn best(summary: &[Summary], benchmark: &str) -> f64 {
     let row = summary.iter().filter(|other| other.benchmark == benchmark);
-    row.map(|other| other.median_ops_per_sec).fold(f64::MIN_POSITIVE, f64::max)
+    row.map(|other| other.median_ops_per_sec)
+        .fold(f64::MIN_POSITIVE, f64::max)
 }
 
 /// Whether a benchmark's operations per second are what it is about.
@@ -68,7 +76,9 @@ fn speeds(summary: &[Summary], runtimes: &[(&str, &str)], cannot_run: &[CannotRu
         let mut cells = vec![Cell::new(benchmark)];
         for (runtime, _) in runtimes {
             let here = |row: &&Summary| row.benchmark == benchmark && row.runtime == *runtime;
-            let cannot = cannot_run.iter().any(|cell| cell.benchmark == benchmark && cell.runtime == *runtime);
+            let cannot = cannot_run
+                .iter()
+                .any(|cell| cell.benchmark == benchmark && cell.runtime == *runtime);
             cells.push(match summary.iter().find(here) {
                 Some(row) => speed_cell(row, best),
                 None if cannot => Cell::new("cannot run"),
@@ -97,9 +107,12 @@ fn means(summary: &[Summary], runtimes: &[(&str, &str)]) -> Table {
     let mut table = new_table();
     table.set_header(["runtime", "version", "time", "rows"]);
     for (runtime, version) in runtimes {
-        let own = summary.iter().filter(|row| row.runtime == *runtime && is_about_speed(&row.benchmark));
-        let times: Vec<f64> =
-            own.map(|row| best(summary, &row.benchmark) / row.median_ops_per_sec).collect();
+        let own = summary
+            .iter()
+            .filter(|row| row.runtime == *runtime && is_about_speed(&row.benchmark));
+        let times: Vec<f64> = own
+            .map(|row| best(summary, &row.benchmark) / row.median_ops_per_sec)
+            .collect();
         if !times.is_empty() {
             let rows = times.len().to_string();
             let mean = format!("{:.2}", geometric_mean(times.into_iter()));
@@ -125,22 +138,102 @@ fn bytes(value: f64) -> String {
 }
 
 const FIGURES: [Figure; 16] = [
-    Figure { benchmark: "ping_pong_local", what: "median round trip", read: |run| Some(run.p50_ns), show: nanoseconds },
-    Figure { benchmark: "ping_pong_local", what: "99th percentile", read: |run| Some(run.p99_ns), show: nanoseconds },
-    Figure { benchmark: "ping_pong_cross", what: "median round trip", read: |run| Some(run.p50_ns), show: nanoseconds },
-    Figure { benchmark: "blocking_pressure", what: "all complete after", read: |run| Some(run.seconds * 1e9), show: nanoseconds },
-    Figure { benchmark: "parked_20000", what: "memory with all parked", read: |run| extra(run, "rss_bytes_parked"), show: bytes },
-    Figure { benchmark: "idle_memory_10k", what: "memory per task", read: per_task, show: bytes },
-    Figure { benchmark: "idle_memory_100k", what: "memory per task", read: per_task, show: bytes },
-    Figure { benchmark: "idle_memory_1m", what: "memory per task", read: per_task, show: bytes },
-    Figure { benchmark: "idle_memory_1m", what: "page tables", read: |run| extra(run, "page_table_bytes"), show: bytes },
-    Figure { benchmark: "deep_then_idle", what: "memory per task", read: per_task, show: bytes },
-    Figure { benchmark: "deep_then_idle", what: "memory when all have ended", read: |run| extra(run, "rss_bytes_after_all_ended"), show: bytes },
-    Figure { benchmark: "hog_and_ticker", what: "median lateness", read: |run| Some(run.p50_ns), show: nanoseconds },
-    Figure { benchmark: "hog_and_ticker", what: "99th percentile", read: |run| Some(run.p99_ns), show: nanoseconds },
-    Figure { benchmark: "idle_cpu", what: "processor while idle", read: |run| extra(run, "idle_cpu_percent"), show: |percent| format!("{percent:.2}%") },
-    Figure { benchmark: "idle_cpu", what: "context switches while idle", read: |run| extra(run, "idle_context_switches"), show: |number| format!("{number:.0}") },
-    Figure { benchmark: "task_pool_cross", what: "memory at the end", read: |run| extra(run, "rss_bytes_end"), show: bytes },
+    Figure {
+        benchmark: "ping_pong_local",
+        what: "median round trip",
+        read: |run| Some(run.p50_ns),
+        show: nanoseconds,
+    },
+    Figure {
+        benchmark: "ping_pong_local",
+        what: "99th percentile",
+        read: |run| Some(run.p99_ns),
+        show: nanoseconds,
+    },
+    Figure {
+        benchmark: "ping_pong_cross",
+        what: "median round trip",
+        read: |run| Some(run.p50_ns),
+        show: nanoseconds,
+    },
+    Figure {
+        benchmark: "blocking_pressure",
+        what: "all complete after",
+        read: |run| Some(run.seconds * 1e9),
+        show: nanoseconds,
+    },
+    Figure {
+        benchmark: "parked_20000",
+        what: "memory with all parked",
+        read: |run| extra(run, "rss_bytes_parked"),
+        show: bytes,
+    },
+    Figure {
+        benchmark: "idle_memory_10k",
+        what: "memory per task",
+        read: per_task,
+        show: bytes,
+    },
+    Figure {
+        benchmark: "idle_memory_100k",
+        what: "memory per task",
+        read: per_task,
+        show: bytes,
+    },
+    Figure {
+        benchmark: "idle_memory_1m",
+        what: "memory per task",
+        read: per_task,
+        show: bytes,
+    },
+    Figure {
+        benchmark: "idle_memory_1m",
+        what: "page tables",
+        read: |run| extra(run, "page_table_bytes"),
+        show: bytes,
+    },
+    Figure {
+        benchmark: "deep_then_idle",
+        what: "memory per task",
+        read: per_task,
+        show: bytes,
+    },
+    Figure {
+        benchmark: "deep_then_idle",
+        what: "memory when all have ended",
+        read: |run| extra(run, "rss_bytes_after_all_ended"),
+        show: bytes,
+    },
+    Figure {
+        benchmark: "hog_and_ticker",
+        what: "median lateness",
+        read: |run| Some(run.p50_ns),
+        show: nanoseconds,
+    },
+    Figure {
+        benchmark: "hog_and_ticker",
+        what: "99th percentile",
+        read: |run| Some(run.p99_ns),
+        show: nanoseconds,
+    },
+    Figure {
+        benchmark: "idle_cpu",
+        what: "processor while idle",
+        read: |run| extra(run, "idle_cpu_percent"),
+        show: |percent| format!("{percent:.2}%"),
+    },
+    Figure {
+        benchmark: "idle_cpu",
+        what: "context switches while idle",
+        read: |run| extra(run, "idle_context_switches"),
+        show: |number| format!("{number:.0}"),
+    },
+    Figure {
+        benchmark: "task_pool_cross",
+        what: "memory at the end",
+        read: |run| extra(run, "rss_bytes_end"),
+        show: bytes,
+    },
 ];
 
 fn extra(run: &Report, name: &str) -> Option<f64> {
@@ -157,7 +250,9 @@ fn other_figures(runs: &[Report], runtimes: &[(&str, &str)]) -> Option<Table> {
         let mut cells = vec![Cell::new(format!("{}:\n{}", figure.benchmark, figure.what))];
         let mut found = false;
         for (runtime, _) in runtimes {
-            let mut values: Vec<f64> = of(runs, figure.benchmark, runtime).filter_map(figure.read).collect();
+            let mut values: Vec<f64> = of(runs, figure.benchmark, runtime)
+                .filter_map(figure.read)
+                .collect();
             found |= !values.is_empty();
             cells.push(match values.is_empty() {
                 true => Cell::new("-"),
@@ -175,7 +270,9 @@ fn other_figures(runs: &[Report], runtimes: &[(&str, &str)]) -> Option<Table> {
 fn reasons(cannot_run: &[CannotRun]) {
     let mut lines: Vec<(&str, &str, Vec<&str>)> = Vec::new();
     for cell in cannot_run {
-        let same = |line: &&mut (&str, &str, Vec<&str>)| (line.0, line.1) == (&*cell.runtime, &*cell.reason);
+        let same = |line: &&mut (&str, &str, Vec<&str>)| {
+            (line.0, line.1) == (&*cell.runtime, &*cell.reason)
+        };
         match lines.iter_mut().find(same) {
             Some(line) => line.2.push(&cell.benchmark),
             None => lines.push((&cell.runtime, &cell.reason, vec![&cell.benchmark])),
@@ -190,7 +287,11 @@ fn reasons(cannot_run: &[CannotRun]) {
 fn with_header(first: &str, runtimes: &[(&str, &str)]) -> Table {
     let mut table = new_table();
     let mut header = vec![first.to_owned()];
-    header.extend(runtimes.iter().map(|(name, version)| format!("{}\n{version}", name.replace('+', "\n+"))));
+    header.extend(
+        runtimes
+            .iter()
+            .map(|(name, version)| format!("{}\n{version}", name.replace('+', "\n+"))),
+    );
     table.set_header(header);
     table
 }

@@ -55,7 +55,9 @@ async fn park_all(tasks: usize, first: fn(usize) -> u64, right: u64) -> Outcome 
         sleep(Duration::from_millis(1)).await;
     }
     let sum = shared.sum.load(Ordering::SeqCst);
-    check(sum == right, || format!("the tasks' sum is {sum} and not {right}"));
+    check(sum == right, || {
+        format!("the tasks' sum is {sum} and not {right}")
+    });
     outcome
 }
 
@@ -108,6 +110,11 @@ pub async fn ticker(params: &Params) -> Outcome {
     let outcome = join(ticker).await;
     over.store(true, Ordering::Relaxed);
     let slices = join(hog).await;
-    let worst = outcome.samples.iter().fold(0.0_f32, |worst, &late| worst.max(late));
-    outcome.with("hog_slices", slices).with("worst_lateness_ns", f64::from(worst))
+    let worst = outcome
+        .samples
+        .iter()
+        .fold(0.0_f32, |worst, &late| worst.max(late));
+    outcome
+        .with("hog_slices", slices)
+        .with("worst_lateness_ns", f64::from(worst))
 }

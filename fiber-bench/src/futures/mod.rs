@@ -13,10 +13,17 @@ use crate::params::Params;
 
 /// Runs the benchmark on a multi-thread runtime of its own, inside a task: not on the thread that blocks on it.
 pub fn run(params: &Params) -> Outcome {
-    let runtime = runtime::Builder::new_multi_thread().worker_threads(params.workers).enable_time().build();
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(params.workers)
+        .enable_time()
+        .build();
     let runtime = runtime.unwrap_or_else(|error| crate::fail::cannot_run(&error.to_string()));
     let own = params.clone();
-    let outcome = runtime.block_on(async { tokio::spawn(dispatch(own)).await.expect("a panic ends the process") });
+    let outcome = runtime.block_on(async {
+        tokio::spawn(dispatch(own))
+            .await
+            .expect("a panic ends the process")
+    });
     // Not dropped: `idle_cpu` looks at it while it has nothing to do.
     std::mem::forget(runtime);
     outcome
@@ -37,7 +44,9 @@ async fn dispatch(params: Params) -> Outcome {
         "ping_pong_cross" => channels::ping_pong(params, true).await,
         "chan_single_thread" => channels::single(params).await,
         "spsc_1" | "spsc_64" | "spsc_1000" => channels::many_to_one(params, 1).await,
-        "mpsc_1" | "mpsc_64" | "mpsc_1000" => channels::many_to_one(params, crate::rules::SIDES).await,
+        "mpsc_1" | "mpsc_64" | "mpsc_1000" => {
+            channels::many_to_one(params, crate::rules::SIDES).await
+        }
         "select_2" => channels::select(params).await,
         "blocking_pressure" => parked::pressure(params).await,
         "parked_20000" => parked::parked(params).await,

@@ -12,7 +12,11 @@ use crate::params::Params;
 use crate::rules::*;
 use crate::work::{work, work_sum};
 
-async fn chunks<F: Fn(Range<usize>) + Send + Sync + Copy + 'static>(len: usize, chunk: usize, body: F) {
+async fn chunks<F: Fn(Range<usize>) + Send + Sync + Copy + 'static>(
+    len: usize,
+    chunk: usize,
+    body: F,
+) {
     let task = |index: usize| async move { body(index * chunk..len.min((index + 1) * chunk)) };
     all(len.div_ceil(chunk), task).await;
 }
@@ -69,9 +73,14 @@ async fn in_places(params: &Params, chunk: usize) -> Outcome {
     let right = work_sum(0..len, UNITS);
     let mut rounds = Rounds::new(params);
     while rounds.more() {
-        chunks(len, chunk, move |range| sums[range.start / chunk].set(work_sum(range, UNITS))).await;
+        chunks(len, chunk, move |range| {
+            sums[range.start / chunk].set(work_sum(range, UNITS))
+        })
+        .await;
         let sum: u64 = sums.iter().map(Slot::get).sum();
-        check(sum == right, || format!("the items' sum is {sum} and not {right}"));
+        check(sum == right, || {
+            format!("the items' sum is {sum} and not {right}")
+        });
         rounds.done(len as u64);
     }
     rounds.finish()
@@ -88,7 +97,9 @@ where
     while rounds.more() {
         chunks(len, chunk, move |range| body(range, sum)).await;
         let sum = sum.swap(0, Relaxed);
-        check(sum == right, || format!("the items' sum is {sum} and not {right}"));
+        check(sum == right, || {
+            format!("the items' sum is {sum} and not {right}")
+        });
         rounds.done(len as u64);
     }
     rounds.finish()

@@ -52,9 +52,18 @@ pub async fn pressure(params: &Params) -> Outcome {
     }
     let seconds = start.elapsed().as_secs_f64();
     check_sum(sum, tasks as u64);
-    check(seconds < PRESSURE_LIMIT, || format!("{tasks} tasks took {seconds:.2} s"));
+    check(seconds < PRESSURE_LIMIT, || {
+        format!("{tasks} tasks took {seconds:.2} s")
+    });
     let usage = Usage::now().since(usage);
-    Outcome { ops: tasks as u64, seconds, samples, usage, ..Outcome::default() }.with("completed", tasks)
+    Outcome {
+        ops: tasks as u64,
+        seconds,
+        samples,
+        usage,
+        ..Outcome::default()
+    }
+    .with("completed", tasks)
 }
 
 pub async fn parked(params: &Params) -> Outcome {
@@ -87,7 +96,9 @@ pub async fn parked(params: &Params) -> Outcome {
         for handle in handles {
             sum += join(handle).await;
         }
-        check(sum == 3 * tasks as u64, || format!("the tasks' sum is {sum}"));
+        check(sum == 3 * tasks as u64, || {
+            format!("the tasks' sum is {sum}")
+        });
         rounds.done(tasks as u64);
     }
     rounds.finish().with("rss_bytes_parked", resident)

@@ -16,7 +16,10 @@ use crate::rules::*;
 use crate::work::{thread_id, work};
 
 /// Starts `count` children and waits for all of them.
-pub async fn all<F: Future<Output = ()> + Send + 'static>(count: usize, child: impl Fn(usize) -> F) {
+pub async fn all<F: Future<Output = ()> + Send + 'static>(
+    count: usize,
+    child: impl Fn(usize) -> F,
+) {
     let handles: Vec<JoinHandle<()>> = (0..count).map(|index| tokio::spawn(child(index))).collect();
     for handle in handles {
         join(handle).await;
@@ -29,7 +32,10 @@ pub async fn nursery(params: &Params) -> Outcome {
     let mut rounds = Rounds::new(params);
     let mut round = 0;
     while rounds.more() {
-        all(children, |child| async move { places[child].set(round + child as u64) }).await;
+        all(children, |child| async move {
+            places[child].set(round + child as u64)
+        })
+        .await;
         check_places(places, round);
         round += 1;
         rounds.done(children as u64);
@@ -161,8 +167,9 @@ pub async fn skynet(params: &Params) -> Outcome {
                     sum += join(child).await;
                 }
             } else {
-                let children: [JoinHandle<u64>; 10] =
-                    std::array::from_fn(|child| tokio::spawn(node(first + child as u64 * each, each)));
+                let children: [JoinHandle<u64>; 10] = std::array::from_fn(|child| {
+                    tokio::spawn(node(first + child as u64 * each, each))
+                });
                 for child in children {
                     sum += join(child).await;
                 }

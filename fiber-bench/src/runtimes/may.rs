@@ -14,7 +14,11 @@ use crate::blocking::{Blocking, Gate, Group};
 pub struct May;
 
 /// Starts may's scheduler, which there is one of in a process, and runs `root` as a coroutine.
-pub fn enter<T: Send + 'static>(workers: usize, deep: bool, root: impl FnOnce() -> T + Send + 'static) -> T {
+pub fn enter<T: Send + 'static>(
+    workers: usize,
+    deep: bool,
+    root: impl FnOnce() -> T + Send + 'static,
+) -> T {
     may::config().set_workers(workers);
     if deep {
         // Its stacks don't grow: as Millpond's, 64 KiB, in words.
@@ -22,8 +26,14 @@ pub fn enter<T: Send + 'static>(workers: usize, deep: bool, root: impl FnOnce() 
     }
     // SAFETY: as `go!` in `spawn`; the root's stack holds the frames of the benchmarks, whose thread-locals stay within
     // calls that don't wait.
-    let root = unsafe { coroutine::Builder::new().stack_size((256 << 10) / size_of::<usize>()).spawn(root) };
-    root.expect("may starts").join().expect("a panic ends the process")
+    let root = unsafe {
+        coroutine::Builder::new()
+            .stack_size((256 << 10) / size_of::<usize>())
+            .spawn(root)
+    };
+    root.expect("may starts")
+        .join()
+        .expect("a panic ends the process")
 }
 
 impl Blocking for May {
@@ -108,7 +118,10 @@ pub struct Counted {
 
 impl Group for Counted {
     fn new() -> Self {
-        Self { count: AtomicUsize::new(0), zero: may::sync::Semphore::new(0) }
+        Self {
+            count: AtomicUsize::new(0),
+            zero: may::sync::Semphore::new(0),
+        }
     }
 
     fn add(&self, count: usize) {

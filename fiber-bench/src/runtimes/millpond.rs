@@ -11,7 +11,11 @@ use crate::blocking::{Blocking, Gate, Group};
 pub struct Millpond;
 
 /// Starts a runtime and runs `root` as one of its fibers.
-pub fn enter<T: Send>(workers: usize, victims: Victims, root: impl FnOnce() -> T + Send) -> (T, Runtime) {
+pub fn enter<T: Send>(
+    workers: usize,
+    victims: Victims,
+    root: impl FnOnce() -> T + Send,
+) -> (T, Runtime) {
     let runtime = Runtime::builder().workers(workers).victims(victims).build();
     let runtime = runtime.unwrap_or_else(|error| crate::fail::cannot_run(&error.to_string()));
     (runtime.block_on(root), runtime)
@@ -100,7 +104,9 @@ impl Blocking for Millpond {
         sum
     }
 
-    fn shared_channel<T: Send + 'static>(capacity: usize) -> (channel::Sender<T>, channel::Receiver<T>) {
+    fn shared_channel<T: Send + 'static>(
+        capacity: usize,
+    ) -> (channel::Sender<T>, channel::Receiver<T>) {
         channel::bounded(capacity)
     }
 
@@ -122,15 +128,25 @@ impl Blocking for Millpond {
         millpond_fiber::parallel_for(0..len, body);
     }
 
-    fn parallel_chunks<F: Fn(Range<usize>) + Send + Sync + Copy + 'static>(len: usize, chunk: usize, body: F) {
+    fn parallel_chunks<F: Fn(Range<usize>) + Send + Sync + Copy + 'static>(
+        len: usize,
+        chunk: usize,
+        body: F,
+    ) {
         millpond_fiber::parallel_for_chunks(0..len, chunk, body);
     }
 
-    fn parallel_sum<F: Fn(usize) -> u64 + Send + Sync + Copy + 'static>(len: usize, term: F) -> u64 {
+    fn parallel_sum<F: Fn(usize) -> u64 + Send + Sync + Copy + 'static>(
+        len: usize,
+        term: F,
+    ) -> u64 {
         millpond_fiber::parallel_reduce(0..len, || 0, move |sum, i| sum + term(i), |a, b| a + b)
     }
 
-    fn select_all(first: channel::Receiver<u64>, second: channel::Receiver<u64>) -> [(u64, u64); 2] {
+    fn select_all(
+        first: channel::Receiver<u64>,
+        second: channel::Receiver<u64>,
+    ) -> [(u64, u64); 2] {
         let mut got = [(0, 0); 2];
         let (mut first, mut second) = (Some(first), Some(second));
         while let (Some(one), Some(other)) = (&first, &second) {

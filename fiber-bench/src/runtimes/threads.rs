@@ -53,7 +53,10 @@ fn submit(task: Task) {
     let threads = state.threads;
     drop(state);
     if let Err(error) = thread::Builder::new().spawn(serve) {
-        cannot_run(&format!("the system gives no more than {} threads: {error}", threads - 1));
+        cannot_run(&format!(
+            "the system gives no more than {} threads: {error}",
+            threads - 1
+        ));
     }
 }
 
@@ -61,7 +64,10 @@ fn serve() {
     let pool = pool();
     let mut state = lock(&pool.state);
     loop {
-        state = pool.work.wait_while(state, |state| state.tasks.is_empty()).expect("nobody panics");
+        state = pool
+            .work
+            .wait_while(state, |state| state.tasks.is_empty())
+            .expect("nobody panics");
         while let Some(task) = state.tasks.pop_front() {
             state.idle -= 1;
             drop(state);
@@ -101,7 +107,9 @@ impl Blocking for Threads {
 
     fn join<T: Send + 'static>(handle: Handle<T>) -> T {
         let (place, done) = &*handle.0;
-        let mut place = done.wait_while(lock(place), |place| place.is_none()).expect("nobody panics");
+        let mut place = done
+            .wait_while(lock(place), |place| place.is_none())
+            .expect("nobody panics");
         place.take().expect("it was waited for")
     }
 
@@ -193,7 +201,12 @@ pub struct Receiver<T>(Arc<Channel<T>>);
 
 fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     let channel = Arc::new(Channel {
-        state: Mutex::new(Messages { queue: VecDeque::new(), taken: 0, sent: 0, senders: 1 }),
+        state: Mutex::new(Messages {
+            queue: VecDeque::new(),
+            taken: 0,
+            sent: 0,
+            senders: 1,
+        }),
         filled: Condvar::new(),
         emptied: Condvar::new(),
         met: Condvar::new(),
@@ -206,7 +219,10 @@ impl<T> Channel<T> {
     fn send(&self, value: T) {
         let mut state = lock(&self.state);
         let room = self.capacity.max(1);
-        state = self.emptied.wait_while(state, |state| state.queue.len() >= room).expect("nobody panics");
+        state = self
+            .emptied
+            .wait_while(state, |state| state.queue.len() >= room)
+            .expect("nobody panics");
         state.queue.push_back(value);
         state.sent += 1;
         let own = state.sent;
@@ -220,7 +236,10 @@ impl<T> Channel<T> {
     fn recv(&self) -> Option<T> {
         let state = lock(&self.state);
         let waiting = |state: &mut Messages<T>| state.queue.is_empty() && state.senders > 0;
-        let mut state = self.filled.wait_while(state, waiting).expect("nobody panics");
+        let mut state = self
+            .filled
+            .wait_while(state, waiting)
+            .expect("nobody panics");
         let value = state.queue.pop_front()?;
         state.taken += 1;
         drop(state);
@@ -264,7 +283,10 @@ pub struct Counted {
 
 impl Group for Counted {
     fn new() -> Self {
-        Self { count: Mutex::new(0), zero: Condvar::new() }
+        Self {
+            count: Mutex::new(0),
+            zero: Condvar::new(),
+        }
     }
 
     fn add(&self, count: usize) {
@@ -280,7 +302,11 @@ impl Group for Counted {
     }
 
     fn wait(&self) {
-        drop(self.zero.wait_while(lock(&self.count), |count| *count > 0).expect("nobody panics"));
+        drop(
+            self.zero
+                .wait_while(lock(&self.count), |count| *count > 0)
+                .expect("nobody panics"),
+        );
     }
 }
 
@@ -292,11 +318,18 @@ pub struct Door {
 
 impl Gate for Door {
     fn new() -> Self {
-        Self { open: Mutex::new(false), opened: Condvar::new() }
+        Self {
+            open: Mutex::new(false),
+            opened: Condvar::new(),
+        }
     }
 
     fn wait(&self) {
-        drop(self.opened.wait_while(lock(&self.open), |open| !*open).expect("nobody panics"));
+        drop(
+            self.opened
+                .wait_while(lock(&self.open), |open| !*open)
+                .expect("nobody panics"),
+        );
     }
 
     fn open(&self) {
