@@ -1,5 +1,8 @@
 //! How a run ends that cannot go on: with a sentence on standard error and a status of its own.
 
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 /// Status of a run whose arguments were wrong.
 pub const STATUS_USAGE: u8 = 2;
 /// Status of a run whose result was wrong.
@@ -11,15 +14,13 @@ pub const STATUS_CANNOT_RUN: u8 = 5;
 #[track_caller]
 pub fn check(right: bool, what: impl FnOnce() -> String) {
     if !right {
-        eprintln!("fiber-runner: check failed: {}", what());
-        leave(STATUS_WRONG);
+        end(&format!("check failed: {}", what()), STATUS_WRONG);
     }
 }
 
 /// Ends the process because the run needs what isn't there.
 pub fn cannot_run(why: &str) -> ! {
-    eprintln!("fiber-runner: {why}");
-    leave(STATUS_CANNOT_RUN)
+    end(why, STATUS_CANNOT_RUN)
 }
 
 /// Ends the process on any panic, in any thread; otherwise the others would wait for it for ever.
@@ -34,6 +35,19 @@ pub fn exit_on_panic() {
         report(info);
         leave(101)
     }));
+}
+
+/// The first thread that comes here has its sentence printed, whole; the others wait for the end of the process.
+fn end(sentence: &str, status: u8) -> ! {
+    static ENDING: AtomicBool = AtomicBool::new(false);
+    if ENDING.swap(true, Ordering::SeqCst) {
+        loop {
+            std::thread::park();
+        }
+    }
+    // At once: what isn't written as one is torn apart by what other threads write.
+    let _ = std::io::stderr().write_all(format!("fiber-runner: {sentence}\n").as_bytes());
+    leave(status)
 }
 
 fn leave(status: u8) -> ! {

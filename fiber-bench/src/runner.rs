@@ -8,7 +8,7 @@ use millpond_fiber::Victims;
 
 use crate::measure::{Outcome, Usage};
 use crate::params::Params;
-use crate::report::Report;
+use crate::report::{Extra, Report};
 use crate::runtimes::{may, millpond, threads};
 use crate::{blocking, catalog, fail, fork_join, futures, memory};
 
@@ -115,7 +115,6 @@ fn run_millpond(params: &Params) -> Outcome {
     } else {
         Victims::default()
     };
-    let before = ::millpond::stats();
     let (mut outcome, runtime) = millpond::enter(params.workers, victims, || {
         blocking::run::<millpond::Millpond>(params)
     });
@@ -125,17 +124,30 @@ fn run_millpond(params: &Params) -> Outcome {
         return outcome;
     }
     if params.benchmark == "task_pool_cross" {
+        // Exact only when its threads have ended and what they freed to each other was collected.
         runtime.shutdown(millpond_fiber::Shutdown::Finish);
         ::millpond::collect(true);
-        let earlier: Vec<(&str, u64)> = before.entries().collect();
-        for ((name, value), (_, earlier)) in ::millpond::stats().entries().zip(earlier) {
-            outcome
-                .extra
-                .insert(format!("allocator_{name}"), value.into());
-            let _ = earlier;
-        }
+        describe_allocator(&mut outcome.extra);
     }
     outcome
+}
+
+/// Adds the allocator's counters, and how many blocks that were freed by another thread than their owner's haven't come
+/// back to a page.
+fn describe_allocator(extra: &mut Extra) {
+    let mut waiting = 0;
+    for (name, value) in ::millpond::stats().entries() {
+        match name {
+            "remote_frees" => waiting += i128::from(value),
+            drained if drained.starts_with("drained_") => waiting -= i128::from(value),
+            _ => {}
+        }
+        extra.insert(format!("allocator_{name}"), value.into());
+    }
+    extra.insert(
+        "remote_frees_not_drained".to_owned(),
+        (waiting as i64).into(),
+    );
 }
 
 fn run_may(params: &Params) -> Outcome {
