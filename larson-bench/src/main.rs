@@ -28,7 +28,7 @@ enum Failure {
 fn main() -> ExitCode {
     let result = match Cli::try_parse() {
         Ok(cli) => run(&cli.command),
-        Err(error) => return cli::answer(&error),
+        Err(error) => return bench_support::command_line::answer("larson-bench", &error),
     };
     let (sentence, status) = match result {
         Ok(()) => return ExitCode::SUCCESS,

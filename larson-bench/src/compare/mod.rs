@@ -1,19 +1,17 @@
 //! `larson-bench compare`: the same workloads under several allocators, interleaved, and what came of it.
 
-mod machine;
 mod plan;
-mod progress;
 mod summary;
 mod table;
 
 use std::path::{Path, PathBuf};
 
+use bench_support::machine::Machine;
+use bench_support::progress::Progress;
 use larson_runner::report::Report;
 use serde::Serialize;
 
-use self::machine::Machine;
 use self::plan::{Plan, Row};
-use self::progress::Progress;
 use self::summary::{Geomean, Summary};
 use crate::Failure;
 use crate::allocators::Choice;
@@ -25,6 +23,7 @@ use crate::runners::Runners;
 #[derive(Debug, Serialize)]
 struct Comparison {
     machine: Machine,
+    larson_bench: &'static str,
     runs: Vec<Report>,
     summary: Vec<Summary>,
     geomean: Vec<Geomean>,
@@ -75,6 +74,7 @@ pub fn compare(arguments: &CompareArguments) -> Result<(), Failure> {
         let failures = failures.clone();
         let comparison = Comparison {
             machine: Machine::this(),
+            larson_bench: env!("CARGO_PKG_VERSION"),
             runs,
             summary,
             geomean,

@@ -1,10 +1,8 @@
 //! Medians, ratios and geometric means.
 
+use bench_support::figures::{geometric_mean, median};
 use larson_runner::report::Report;
 use serde::Serialize;
-
-/// Rows closer than this to the best are ties: repeated comparisons on a quiet machine differ by as much.
-pub const TIE: f64 = 0.07;
 
 /// One allocator's runs of one row.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -97,17 +95,6 @@ fn summarise_group(group: &[&Report]) -> Summary {
     }
 }
 
-/// Sorts; the mean of the two in the middle where there is no middle one.
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 {
-        values[middle]
-    } else {
-        f64::midpoint(values[middle - 1], values[middle])
-    }
-}
-
 fn relate(summaries: &mut [Summary]) {
     let all = summaries.to_vec();
     for summary in summaries {
@@ -154,13 +141,6 @@ pub fn geometric_means(summaries: &[Summary]) -> Vec<Geomean> {
     means
 }
 
-fn geometric_mean(values: impl Iterator<Item = f64>) -> f64 {
-    let (sum, count) = values.fold((0.0, 0), |(sum, count), value| {
-        (sum + value.ln(), count + 1)
-    });
-    (sum / f64::from(count.max(1))).exp()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,13 +167,6 @@ mod tests {
 
     fn close(left: f64, right: f64) -> bool {
         (left - right).abs() < 1e-9
-    }
-
-    #[test]
-    fn medians_of_odd_and_even_counts() {
-        assert!(close(median(&mut [3.0, 1.0, 2.0]), 2.0));
-        assert!(close(median(&mut [4.0, 1.0, 2.0, 3.0]), 2.5));
-        assert!(close(median(&mut [7.0]), 7.0));
     }
 
     #[test]

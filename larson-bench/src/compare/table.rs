@@ -1,10 +1,11 @@
 //! The tables that a person reads.
 
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use bench_support::figures::{TIE, count, mark, new_table, styled};
+use comfy_table::{Cell, CellAlignment, Table};
 use larson_runner::report::Report;
 
 use super::plan::label;
-use super::summary::{Geomean, Summary, TIE};
+use super::summary::{Geomean, Summary};
 
 /// Prints speed, memory and means.
 pub fn print(summary: &[Summary], geomean: &[Geomean], runs: &[Report], rounds: usize) {
@@ -113,14 +114,6 @@ fn means(geomean: &[Geomean]) -> Table {
     table
 }
 
-fn new_table() -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
-        .set_content_arrangement(ContentArrangement::Dynamic);
-    table
-}
-
 /// The version below the name, a word a line, since columns are many and lines long.
 fn heading(allocator: &str, version: &str) -> String {
     let allocator = allocator.rsplit('/').next().unwrap_or(allocator);
@@ -128,58 +121,9 @@ fn heading(allocator: &str, version: &str) -> String {
     format!("{allocator}\n{}", version.replace(' ', "\n"))
 }
 
-fn mark(best: bool, tie: bool) -> &'static str {
-    match (best, tie) {
-        (true, _) => " *",
-        (false, true) => " =",
-        (false, false) => "",
-    }
-}
-
-fn styled(text: String, mark: &str) -> Cell {
-    match mark {
-        " *" => Cell::new(text)
-            .add_attribute(Attribute::Bold)
-            .fg(Color::Green),
-        " =" => Cell::new(text).fg(Color::Green),
-        _ => Cell::new(text),
-    }
-}
-
-/// Three figures with a unit: 12.3M, 45.6k, 789.
-fn count(value: f64) -> String {
-    let (scaled, unit) = match value {
-        million if million >= 1e6 => (million / 1e6, "M"),
-        thousand if thousand >= 1e3 => (thousand / 1e3, "k"),
-        few => (few, ""),
-    };
-    let digits = if scaled >= 100.0 {
-        0
-    } else if scaled >= 10.0 {
-        1
-    } else {
-        2
-    };
-    format!("{scaled:.digits$}{unit}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn counts_have_three_figures() {
-        assert_eq!(count(12_345_678.0), "12.3M");
-        assert_eq!(count(1_234.0), "1.23k");
-        assert_eq!(count(299.6), "300");
-    }
-
-    #[test]
-    fn winner_and_ties_are_marked() {
-        assert_eq!(mark(true, true), " *");
-        assert_eq!(mark(false, true), " =");
-        assert_eq!(mark(false, false), "");
-    }
 
     #[test]
     fn headings_carry_the_version() {

@@ -16,7 +16,6 @@ pub struct Machine {
     last_level_cache_bytes: u64,
     /// The setting in brackets is the one in force.
     transparent_huge_pages: Option<String>,
-    larson_bench: &'static str,
 }
 
 impl Machine {
@@ -31,7 +30,6 @@ impl Machine {
             memory_bytes: memory_bytes(),
             last_level_cache_bytes: larson_runner::process::last_level_cache_bytes(),
             transparent_huge_pages: line_of("/sys/kernel/mm/transparent_hugepage/enabled"),
-            larson_bench: env!("CARGO_PKG_VERSION"),
         }
     }
 }

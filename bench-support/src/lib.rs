@@ -1,0 +1,7 @@
+//! What larson-bench and fiber-bench share beyond measuring: the machine's description, a progress bar, medians, how
+//! errors of the command line are answered, and the form of tables and figures.
+
+pub mod command_line;
+pub mod figures;
+pub mod machine;
+pub mod progress;
