@@ -8,6 +8,8 @@ fn main() {
         "cargo:rerun-if-changed={}",
         if preload { "../build.rs" } else { "build.rs" }
     );
+    // The preload library is the same sources without the feature.
+    println!("cargo::rustc-check-cfg=cfg(feature, values(\"migrating-fibers\"))");
     println!("cargo:rustc-check-cfg=cfg(native)");
     println!("cargo:rustc-check-cfg=cfg(preload)");
     let os = env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
