@@ -17,7 +17,7 @@ pub struct Idle {
     asleep: [AtomicU64; WORDS],
     /// A bit for each that was woken by `wake_one`, and so counts as a searcher.
     granted: [AtomicU64; WORDS],
-    /// A bit for each sleeper that isn't to be woken for a lone task.
+    /// A bit for each sleeper that isn't to be woken for few tasks.
     dozing: [AtomicU64; WORDS],
     sleepers: AtomicUsize,
     dozers: AtomicUsize,
@@ -37,6 +37,16 @@ impl Idle {
         }
     }
 
+    /// How many search.
+    pub fn searchers(&self) -> usize {
+        self.searchers.load(Ordering::Relaxed)
+    }
+
+    /// Whether somebody dozes.
+    pub fn has_dozer(&self) -> bool {
+        self.dozers.load(Ordering::Relaxed) > 0
+    }
+
     /// A worker begins to search.
     pub fn start_search(&self) {
         self.searchers.fetch_add(1, Ordering::SeqCst);
@@ -53,7 +63,7 @@ impl Idle {
         self.go_to_sleep(worker);
     }
 
-    /// As [`Idle::announce`], for a short sleep while all there is are lone tasks of workers that get on: another of
+    /// As [`Idle::announce`], for a short sleep while all there is are few tasks of workers that get on: another of
     /// those is no reason to wake it.
     pub fn announce_doze(&self, worker: usize) {
         self.dozers.fetch_add(1, Ordering::Relaxed);
@@ -109,13 +119,13 @@ impl Idle {
     }
 
     /// Chooses a worker to wake for work that was just made, if one sleeps and nobody searches. The caller unparks its
-    /// thread. It counts as a searcher from now on. A `lone` task, the only one of a worker, wakes none that dozes.
+    /// thread. It counts as a searcher from now on. A worker's `few` tasks wake none that dozes.
     #[inline]
-    pub fn wake_one(&self, lone: bool) -> Option<usize> {
+    pub fn wake_one(&self, few: bool) -> Option<usize> {
         // Pairs with the fence of `announce`: this thread sees the sleeper, or the sleeper the work.
         fence(Ordering::SeqCst);
         if self.sleepers.load(Ordering::Relaxed) == 0
-            && (lone || self.dozers.load(Ordering::Relaxed) == 0)
+            && (few || self.dozers.load(Ordering::Relaxed) == 0)
         {
             return None;
         }

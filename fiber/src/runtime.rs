@@ -9,7 +9,7 @@ use crate::report::{self, Report};
 use crate::stack::Roster;
 use crate::task::{self, Extra, Header};
 use crate::timer::Timers;
-use crate::worker::{self, Counts, Queued, Remote, Work, Worker};
+use crate::worker::{self, Counts, FEW, Queued, Remote, Work, Worker};
 use crate::{CancelToken, JoinHandle};
 use crossbeam_deque::Worker as Deque;
 use crossbeam_utils::CachePadded;
@@ -115,11 +115,15 @@ pub struct RuntimeBuilder {
     blocking_threads: usize,
 }
 
+/// One for each core that the process may use.
+fn default_workers() -> usize {
+    thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_WORKERS))
+}
+
 impl Default for RuntimeBuilder {
     fn default() -> Self {
         Self {
-            workers: thread::available_parallelism()
-                .map_or(1, |cores| cores.get().min(MAX_WORKERS)),
+            workers: default_workers(),
             stack_bytes: StackSize::DEFAULT.bytes(),
             name: "fiber".into(),
             victims: Victims::default(),
@@ -254,6 +258,8 @@ pub(crate) struct Shared {
     pub global: Global,
     pub idle: Idle,
     pub roster: Roster,
+    /// How many workers may search at a time.
+    pub most_searchers: usize,
     pub blocking: BlockingPool,
     phase: AtomicU8,
     over: AtomicBool,
@@ -264,8 +270,8 @@ pub(crate) struct Shared {
 impl Shared {
     /// Wakes a worker for work that was just made.
     #[inline]
-    pub fn wake_one(&self, lone: bool) {
-        if let Some(worker) = self.idle.wake_one(lone) {
+    pub fn wake_one(&self, few: bool) {
+        if let Some(worker) = self.idle.wake_one(few) {
             self.unpark(worker);
         }
     }
@@ -323,7 +329,7 @@ impl Shared {
             for other in &self.workers {
                 match other.stealer.len() {
                     0 => {}
-                    1 => work = Work::Lone,
+                    1..=FEW => work = Work::Few,
                     _ => return Work::Some,
                 }
             }
@@ -461,6 +467,8 @@ impl Runtime {
             global: Global::new(),
             idle: Idle::new(),
             roster: Roster::default(),
+            // Half of the cores, as in Go's scheduler, but two, who may be partners.
+            most_searchers: (default_workers() / 2).max(2),
             phase: AtomicU8::new(phase::RUNNING),
             over: AtomicBool::new(false),
             spawned_outside: CachePadded::default(),

@@ -17,7 +17,7 @@ use crate::timer::{Timer, Timers};
 use crate::wait::Waiter;
 use crossbeam_deque::{Steal, Stealer, Worker as Deque};
 use crossbeam_utils::CachePadded;
-use millpond::stack::StackSize;
+use millpond::stack::{StackPool, StackSize};
 use std::cell::{Cell, RefCell};
 use std::mem::offset_of;
 use std::ptr::{self, NonNull};
@@ -43,8 +43,16 @@ const BATCH: usize = 16;
 /// How long a worker sleeps while the only work is lone tasks of workers that get on.
 const DOZE: Duration = Duration::from_micros(50);
 const DOZE_MAX: Duration = Duration::from_millis(1);
-/// A lone task of a worker whose count of picks stands still for so long is stolen; it is left to a worker that gets on.
+/// Few tasks, at most so many, are left to a worker that gets on with its work: fibers that will talk to each other start
+/// on one worker that way. They are stolen if its count of picks has stood still for [`GRACE`], or if it has never been
+/// seen without any for [`STARVED`].
+pub const FEW: usize = 8;
 const GRACE: Duration = Duration::from_micros(3);
+const STARVED: Duration = Duration::from_micros(20);
+/// A worker that has slept for so long puts its stacks in order.
+const RESTED: Duration = Duration::from_millis(500);
+/// Vacant runners that a worker keeps then.
+const RESTED_RUNNERS: usize = 2;
 /// How long a worker searches before it sleeps: at least, and at most, by how its last searches went.
 const SEARCH_MIN: Duration = Duration::from_micros(5);
 const SEARCH_MAX: Duration = Duration::from_micros(80);
@@ -94,6 +102,16 @@ pub fn count(counter: &AtomicU64) {
     counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }
 
+/// What a thief has seen of another worker.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    /// Its count of picks, and since when it has been the same.
+    picks: u64,
+    still_since: Option<Instant>,
+    /// Since when it has had tasks at every look.
+    waiting_since: Option<Instant>,
+}
+
 /// A worker, as its own thread sees it.
 pub struct Worker {
     pub shared: NonNull<Shared>,
@@ -116,10 +134,12 @@ pub struct Worker {
     random: Cell<u64>,
     /// Counts as a searcher, by its own doing or its waker's.
     searching: Cell<bool>,
-    /// Each other worker's count of picks when it was last seen with a lone task, and when that was.
-    seen: RefCell<Vec<(u64, Instant)>>,
+    /// What was seen of each other worker.
+    seen: RefCell<Vec<Seen>>,
     search: Cell<Duration>,
     doze: Cell<Duration>,
+    /// Has put its stacks in order since it last had work.
+    rested: Cell<bool>,
     /// All that can run, where a seed chooses among them.
     runnable: RefCell<Vec<NonNull<Header>>>,
     /// The nursery of the children that have ended last, not counted down yet; and how many they are.
@@ -310,9 +330,10 @@ impl Worker {
             picks: Cell::new(0),
             random: Cell::new(seed | 1),
             searching: Cell::new(false),
-            seen: RefCell::new(vec![(u64::MAX, Instant::now()); workers]),
+            seen: RefCell::new(vec![Seen::default(); workers]),
             search: Cell::new(SEARCH_MIN),
             doze: Cell::new(DOZE),
+            rested: Cell::new(true),
             runnable: RefCell::default(),
             ended: Cell::new(ptr::null()),
             ends: Cell::new(0),
@@ -363,6 +384,7 @@ impl Worker {
         loop {
             if let Some(task) = self.pick().or_else(|| self.search()) {
                 self.doze.set(DOZE);
+                self.rested.set(false);
                 self.end_search(true);
                 return Some(task);
             }
@@ -474,7 +496,7 @@ impl Worker {
         unsafe { task.as_ref() }.control.assign();
         count(&self.remote().counts.spawned);
         self.deque.push(Queued(task));
-        self.shared().wake_one(self.deque.len() == 1);
+        self.shared().wake_one(self.deque.len() <= FEW);
     }
 
     /// Takes a fresh task out of its queue again, if it is the latest of this worker's that nobody has taken.
@@ -605,9 +627,7 @@ impl Worker {
         let picks = self.picks.get().wrapping_add(1);
         self.picks.set(picks);
         count(&self.remote().counts.picks);
-        if picks.is_multiple_of(8) {
-            self.remote().timers.fire();
-        }
+        self.remote().timers.fire_if_due(picks.is_multiple_of(8));
         if picks.is_multiple_of(FAIRNESS)
             && let Some(task) = self.pick_fairly()
         {
@@ -655,6 +675,11 @@ impl Worker {
         if shared.workers.len() == 1 {
             self.remote().timers.fire();
             return self.pick();
+        }
+        if !self.searching.get() && shared.idle.searchers() >= shared.most_searchers {
+            // More would take time from those that work.
+            self.remote().timers.fire();
+            return self.pick().or_else(|| self.steal());
         }
         if !self.searching.replace(true) {
             shared.idle.start_search();
@@ -725,7 +750,7 @@ impl Worker {
     fn steal_from(&self, index: usize) -> Option<NonNull<Header>> {
         let victim = &self.shared().workers[index];
         let waiting = victim.stealer.len();
-        if waiting == 0 || waiting == 1 && !self.stands_still(index) {
+        if waiting <= FEW && !self.must_be_helped(index, waiting) {
             return None;
         }
         loop {
@@ -743,20 +768,41 @@ impl Worker {
         }
     }
 
-    /// Whether the worker has been running one fiber for longer than a lone task should have to wait.
-    fn stands_still(&self, index: usize) -> bool {
-        let picks = self.shared().workers[index]
-            .counts
-            .picks
-            .load(Ordering::Relaxed);
-        let now = Instant::now();
-        let (seen, since) = &mut self.seen.borrow_mut()[index];
-        if *seen != picks {
-            *seen = picks;
-            *since = now;
+    /// Whether a worker with few tasks waiting doesn't get to them.
+    fn must_be_helped(&self, index: usize, waiting: usize) -> bool {
+        let seen = &mut self.seen.borrow_mut()[index];
+        if waiting == 0 {
+            seen.waiting_since = None;
             return false;
         }
-        now - *since >= GRACE
+        let counts = &self.shared().workers[index].counts;
+        let picks = counts.picks.load(Ordering::Relaxed);
+        let now = Instant::now();
+        if seen.picks != picks {
+            seen.picks = picks;
+            seen.still_since = None;
+        }
+        let still_since = *seen.still_since.get_or_insert(now);
+        let waiting_since = *seen.waiting_since.get_or_insert(now);
+        now - still_since >= GRACE || now - waiting_since >= STARVED
+    }
+
+    /// Gives up what a worker without work doesn't need: most of its vacant runners, and, if all workers sleep, what the
+    /// pool of stacks keeps.
+    #[cold]
+    fn rest(&self) {
+        self.rested.set(true);
+        while self.vacant_count.get() > RESTED_RUNNERS
+            && let Some(runner) = NonNull::new(self.vacant.get())
+        {
+            // SAFETY: a vacant runner of this worker.
+            self.vacant.set(unsafe { runner.as_ref() }.below.get());
+            self.vacant_count.set(self.vacant_count.get() - 1);
+            self.end_runner(runner);
+        }
+        if self.shared().idle.sleepers() + 1 >= self.shared().workers.len() {
+            StackPool::global().trim();
+        }
     }
 
     /// Sleeps until somebody has work, or a timer is due.
@@ -764,9 +810,12 @@ impl Worker {
         let shared = self.shared();
         shared.idle.announce(self.index);
         let mut work = shared.work_for(self.index);
-        if work == Work::Lone {
-            // Left to workers that get on; but they may stop to.
-            shared.idle.withdraw(self.index);
+        if work == Work::Few && !shared.idle.has_dozer() {
+            // Left to workers that get on; but they may stop to. One worker looks after that.
+            if !shared.idle.withdraw(self.index) {
+                self.searching.set(shared.idle.take_grant(self.index));
+                return;
+            }
             shared.idle.announce_doze(self.index);
             work = shared.work_for(self.index);
         }
@@ -776,13 +825,14 @@ impl Worker {
                 self.searching.set(shared.idle.take_grant(self.index));
                 return;
             }
-            // Whatever it was is gone: nothing to wait for but a wake, yet this is only a doze.
-            Work::Lone | Work::None if shared.idle.is_dozing(self.index) => {
+            // Whatever they were, they are gone: nothing to wait for but a wake, yet this is only a doze.
+            Work::Few | Work::None if shared.idle.is_dozing(self.index) => {
                 let doze = self.doze.get();
                 self.doze.set((doze * 2).min(DOZE_MAX));
                 Some(doze)
             }
-            Work::Lone | Work::None => None,
+            Work::Few | Work::None if self.rested.get() => None,
+            Work::Few | Work::None => Some(RESTED),
         };
         if work == Work::None && self.shared().config.reports_deadlocks {
             self.shared().report_deadlock();
@@ -799,7 +849,9 @@ impl Worker {
             };
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                shared.idle.withdraw(self.index);
+                if shared.idle.withdraw(self.index) && limit == Some(RESTED) {
+                    self.rest();
+                }
                 break;
             }
             std::thread::park_timeout(left);
@@ -813,8 +865,8 @@ impl Worker {
 pub enum Work {
     /// Nothing.
     None,
-    /// Single fresh tasks of workers that will get to them.
-    Lone,
+    /// Few fresh tasks, of workers that will get to them.
+    Few,
     /// Something.
     Some,
 }
