@@ -12,7 +12,7 @@ use crate::ready::Ready;
 use crate::runtime::{Migration, Shared, Victims};
 use crate::stack::{Label, Runner, Suspend};
 use crate::tally::Tally;
-use crate::task::{self, Header};
+use crate::task::{self, FiberRef, Header};
 use crate::timer::{Timer, Timers};
 use crate::wait::Waiter;
 use crossbeam_deque::{Steal, Stealer, Worker as Deque};
@@ -228,7 +228,7 @@ pub fn yield_now() {
 pub unsafe fn wake(fiber: NonNull<Header>, event: Event) {
     // SAFETY: passed on.
     let header = unsafe { fiber.as_ref() };
-    if !header.control.wake(event) {
+    if !header.control.wake(event, is_at_home(header)) {
         return;
     }
     // The fiber is ASSIGNED now: nobody else queues it, and it can't end before.
@@ -238,6 +238,28 @@ pub unsafe fn wake(fiber: NonNull<Header>, event: Event) {
         Some(worker) if ptr::eq(worker.shared.as_ptr(), shared) => worker.queue_woken(fiber),
         _ => shared.queue_from_outside(fiber),
     }
+}
+
+/// Whether the calling thread is the only one that runs the fiber.
+fn is_at_home(header: &Header) -> bool {
+    current().is_some_and(|worker| {
+        // The home of a pinned fiber is set before it first runs, and so before it first waits.
+        ptr::eq(worker.shared.as_ptr(), header.shared.get())
+            && worker.shared().config.migration == Migration::Pinned
+            && header.home.get() as usize == worker.index
+    })
+}
+
+/// Parks a fiber that is off its stack: [`Control::park`](crate::control::Control::park).
+fn park_off_stack(fiber: NonNull<Header>, event: Event) -> bool {
+    // SAFETY: the fiber can't end before it has parked.
+    let header = unsafe { fiber.as_ref() };
+    if event == Event::Signal {
+        return header.control.park(event);
+    }
+    // Whoever gives the permit may let it run to its end on another worker at once.
+    let kept = FiberRef::new(header);
+    kept.header().control.park(event)
 }
 
 /// Starts a timer for the calling fiber's waiter.
@@ -251,7 +273,7 @@ pub fn execute(task: NonNull<Header>) {
     let worker = current().expect("runners run on workers");
     // SAFETY: a task in no queue is the worker's that took it.
     let header = unsafe { task.as_ref() };
-    header.control.own_fresh();
+    header.control.own();
     header.home.set(worker.index as u32);
     header.runner.set(worker.runner.get());
     worker.running.set(task.as_ptr());
@@ -406,7 +428,7 @@ impl Worker {
             Some(runner) => {
                 match header.awaits.take() {
                     Some(event) => header.control.own_woken(event),
-                    None => header.control.own_yielded(),
+                    None => header.control.own(),
                 }
                 header.home.set(self.index as u32);
                 self.running.set(task.as_ptr());
@@ -438,11 +460,9 @@ impl Worker {
                     // SAFETY: it ran here until now.
                     let header = unsafe { fiber.as_ref() };
                     header.awaits.set(Some(event));
-                    if !header.control.park(event) {
+                    if !park_off_stack(fiber, event) {
                         // The event came while it went off its stack.
                         header.awaits.set(None);
-                        let taken = header.control.take(event);
-                        debug_assert!(taken);
                         self.running.set(fiber.as_ptr());
                         continue;
                     }
@@ -951,7 +971,8 @@ impl Drop for WakeBatch {
 /// As for [`wake`].
 pub unsafe fn wake_in(batch: &mut WakeBatch, fiber: NonNull<Header>, event: Event) {
     // SAFETY: passed on.
-    if unsafe { fiber.as_ref() }.control.wake(event) {
+    let header = unsafe { fiber.as_ref() };
+    if header.control.wake(event, is_at_home(header)) {
         batch.add(fiber);
     }
 }
