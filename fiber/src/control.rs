@@ -10,6 +10,7 @@
 //! | PARKED | ASSIGNED | whoever brings the event | exactly one caller, who puts it into a queue |
 //! | OWNED | OWNED, SIGNALLED | whoever brings the signal | before the park, which it prevents |
 //! | OWNED | DONE | its worker | its closure has returned |
+//! | IDLE, ASSIGNED | DONE | who has it | it was run without being a fiber: a blocking call, half of a `join` |
 //!
 //! Two events can end a park: the permit, which anybody may give at any time (`unpark`), and the signal, which a claimed
 //! wait brings exactly once. An event that comes while the fiber isn't parked for it stays, so a wake before the park is
@@ -205,9 +206,11 @@ impl Control {
         }
     }
 
-    /// OWNED to DONE.
+    /// OWNED to DONE. (From IDLE or ASSIGNED for a task that was run where it was, without being a fiber: a blocking call,
+    /// or the other half of a `join`.)
     pub fn finish(&self) {
-        self.set(OWNED, DONE);
+        debug_assert!(self.word.load(Ordering::Relaxed) <= OWNED);
+        self.word.store(DONE, Ordering::Relaxed);
     }
 
     /// Where the fiber stands; anything else may be true a moment later.

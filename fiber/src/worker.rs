@@ -47,7 +47,7 @@ const DOZE_MAX: Duration = Duration::from_millis(1);
 /// on one worker that way. They are stolen if its count of picks has stood still for [`GRACE`], or if it has never been
 /// seen without any for [`STARVED`].
 pub const FEW: usize = 8;
-const GRACE: Duration = Duration::from_micros(3);
+const GRACE: Duration = Duration::from_micros(10);
 const STARVED: Duration = Duration::from_micros(20);
 /// A worker that has slept for so long puts its stacks in order.
 const RESTED: Duration = Duration::from_millis(500);
@@ -662,8 +662,8 @@ impl Worker {
         }
         self.hand_offs.set(0);
         self.empty_inbox();
-        // Started fibers first, but a fresh one every eighth time, so that neither starves.
-        if !picks.is_multiple_of(8)
+        // Started and fresh ones in turn, so that neither starves, and new ones start before a thief comes for them.
+        if picks.is_multiple_of(2)
             && let Some(fiber) = self.ready.pop()
         {
             return Some(fiber);
