@@ -410,21 +410,33 @@ fn with_migration_fibers_move() {
         // SAFETY: the fibers keep nothing of their threads over a wait.
         let builder = unsafe { Runtime::builder().workers(2).migrate_started_fibers() };
         let runtime = builder.build().unwrap();
-        let moved = (0..200).any(|_| {
-            let fibers: Vec<_> = (0..100)
-                .map(|_| {
-                    runtime.spawn(move || {
-                        let here = std::thread::current().id();
-                        (0..20).any(|_| {
-                            millpond_fiber::spawn(|| std::hint::black_box(1))
-                                .join()
-                                .unwrap();
+        let moved = runtime.block_on(|| {
+            (0..100).any(|_| {
+                let parked: Arc<Mutex<Vec<Fiber>>> = Arc::default();
+                let fibers: Vec<_> = (0..50)
+                    .map(|_| {
+                        let parked = parked.clone();
+                        millpond_fiber::spawn(move || {
+                            let here = std::thread::current().id();
+                            let fiber = millpond_fiber::current().unwrap();
+                            parked.lock().unwrap().push(fiber);
+                            millpond_fiber::park();
                             std::thread::current().id() != here
                         })
                     })
-                })
-                .collect();
-            fibers.into_iter().any(|fiber| fiber.join().unwrap())
+                    .collect();
+                while parked.lock().unwrap().len() < fibers.len() {
+                    millpond_fiber::yield_now();
+                }
+                parked.lock().unwrap().iter().for_each(Fiber::unpark);
+                // Whoever is to go on before this fiber waits must go on elsewhere.
+                let start = Instant::now();
+                while start.elapsed() < Duration::from_millis(5) {
+                    std::hint::spin_loop();
+                }
+                let moved = fibers.into_iter().map(|fiber| fiber.join().unwrap());
+                moved.filter(|&moved| moved).count() > 0
+            })
         });
         assert!(moved);
     });
