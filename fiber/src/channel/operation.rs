@@ -9,7 +9,7 @@ use std::fmt;
 use std::ptr;
 
 /// An operation on a channel that hasn't happened yet: [`RecvOp`], [`SendOp`] and those of [`crate::channel::spsc`].
-/// [`crate::channel::select`] carries one of several out.
+/// [`crate::channel::select()`] carries one of several out.
 pub trait Operation: sealed::Step {}
 
 pub(super) mod sealed {
@@ -66,7 +66,7 @@ pub(super) mod sealed {
     }
 }
 
-/// A receive, for [`crate::channel::select`]; made by [`Receiver::recv_op`].
+/// A receive, for [`crate::channel::select()`]; made by [`Receiver::recv_op`].
 pub struct RecvOp<'channel, T> {
     core: &'channel Core<T>,
     slot: Slot<T>,
@@ -74,7 +74,7 @@ pub struct RecvOp<'channel, T> {
     result: Option<Result<T, RecvError>>,
 }
 
-/// A send, for [`crate::channel::select`]; made by [`Sender::send_op`].
+/// A send, for [`crate::channel::select()`]; made by [`Sender::send_op`].
 pub struct SendOp<'channel, T> {
     core: &'channel Core<T>,
     slot: Slot<T>,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// Operations to choose from, for a number of them that is known only at run time.
 ///
 /// They are on channels for any number of senders and receivers; for those of [`crate::channel::spsc`] there are
-/// [`crate::channel::select`] and [`crate::select!`]. Each takes one allocation when it is added. A receive may be
+/// [`crate::channel::select()`] and [`crate::select!`]. Each takes one allocation when it is added. A receive may be
 /// chosen again and again; a send is chosen once, and then needs another value ([`Select::refill`]).
 ///
 /// ```
@@ -89,7 +89,7 @@ impl<'channel> Select<'channel> {
         operation.refill(value)
     }
 
-    /// Carries one of them out, as [`crate::channel::select`] does.
+    /// Carries one of them out, as [`crate::channel::select()`] does.
     ///
     /// # Errors
     /// When it has to wait and the fiber's token is cancelled.

@@ -6,6 +6,7 @@
 mod support;
 
 mod commands;
+mod redis_peers;
 mod run;
 mod servers;
 

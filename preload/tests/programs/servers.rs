@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Waits until a server answers.
-fn until(ready: impl Fn() -> bool) {
+pub fn until(ready: impl Fn() -> bool) {
     let begun = Instant::now();
     while !ready() {
         assert!(begun.elapsed().as_secs() < 30, "the server doesn't start");

@@ -11,14 +11,14 @@ use crate::wait::Waiter;
 use std::fmt;
 use std::ptr;
 
-/// A receive, for [`crate::channel::select`]; made by [`Receiver::recv_op`].
+/// A receive, for [`crate::channel::select()`]; made by [`Receiver::recv_op`].
 pub struct RecvOp<'channel, T> {
     receiver: &'channel Receiver<T>,
     node: Node,
     result: Option<Result<T, RecvError>>,
 }
 
-/// A send, for [`crate::channel::select`]; made by [`Sender::send_op`].
+/// A send, for [`crate::channel::select()`]; made by [`Sender::send_op`].
 pub struct SendOp<'channel, T> {
     sender: &'channel Sender<T>,
     value: Option<T>,
