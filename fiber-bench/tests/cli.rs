@@ -29,7 +29,7 @@ fn go_is_here() -> bool {
     let found = std::env::var_os("FIBER_BENCH_GO").is_some()
         || std::env::split_paths(&path).any(|folder| folder.join("go").is_file());
     assert!(
-        found || std::env::var_os("MILLPOND_REQUIRE_GO").is_none(),
+        found || std::env::var_os("FIBER_BENCH_REQUIRE_GO").is_none(),
         "there is no go command"
     );
     found

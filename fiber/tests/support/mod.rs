@@ -32,12 +32,12 @@ pub fn runtime(workers: usize) -> Runtime {
 pub fn child(test: &str) -> Output {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
-        .env("MILLPOND_FIBER_CHILD", "1")
+        .env("FIBER_TEST_CHILD", "1")
         .output()
         .unwrap()
 }
 
 /// Whether this process is a child of [`child`].
 pub fn is_child() -> bool {
-    std::env::var_os("MILLPOND_FIBER_CHILD").is_some()
+    std::env::var_os("FIBER_TEST_CHILD").is_some()
 }
