@@ -10,6 +10,8 @@
 //! A channel closes when [`Sender::close`] or [`Receiver::close`] is called, or when one side's last end is dropped.
 //! Receivers then get what it holds, and after that [`RecvError::Disconnected`]; senders get their values back.
 
+#[macro_use]
+mod iterators;
 mod buffer;
 mod core;
 mod error;
