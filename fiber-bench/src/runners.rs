@@ -3,6 +3,7 @@
 //! Whether a runner is up to date is cargo's business, and go's: they are asked before the first use. Where there is no
 //! workspace (an installed fiber-bench), runners that lie beside this program are used as they are.
 
+use bench_support::places;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -40,28 +41,9 @@ pub fn get(contender: &Contender) -> Result<PathBuf, String> {
     }
 }
 
-fn own_folder() -> Result<PathBuf, String> {
-    let own =
-        env::current_exe().map_err(|error| format!("this program can't be found: {error}"))?;
-    own.parent()
-        .map(Path::to_owned)
-        .ok_or_else(|| "this program lies in no folder".to_owned())
-}
-
 /// The workspace that this program was built from, or the one around the current folder.
 fn workspace() -> Option<PathBuf> {
-    let built_from = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .map(Path::to_owned);
-    let around = env::current_dir().ok();
-    let around = around
-        .iter()
-        .flat_map(|folder| folder.ancestors())
-        .map(Path::to_owned);
-    built_from
-        .into_iter()
-        .chain(around)
-        .find(|folder| folder.join("fiber-bench/go/go.mod").is_file())
+    places::workspace(env!("CARGO_MANIFEST_DIR"), "fiber-bench/go/go.mod")
 }
 
 fn rust_folder() -> Result<PathBuf, String> {
@@ -70,7 +52,7 @@ fn rust_folder() -> Result<PathBuf, String> {
     }
     match workspace() {
         Some(workspace) => build_rust(&workspace),
-        None => own_folder(),
+        None => places::own_folder(),
     }
 }
 
@@ -138,7 +120,7 @@ fn build_go() -> Result<PathBuf, String> {
         Some(workspace) => workspace.join("fiber-bench/go"),
         None => return Err("its source is not here".to_owned()),
     };
-    let program = own_folder()?.join("fiber-bench-go");
+    let program = places::own_folder()?.join("fiber-bench-go");
     let mut command = Command::new(go);
     command
         .current_dir(source)

@@ -4,6 +4,7 @@
 //! allocator's sources is never missed. Where there is no cargo or no workspace (an installed larson-bench), a runner
 //! that lies in the folder `runners` beside this program is used as it is.
 
+use bench_support::places;
 use std::collections::HashMap;
 use std::env;
 use std::fs::{self, File};
@@ -61,7 +62,7 @@ fn find_or_build(allocator: &Known) -> Result<PathBuf, String> {
             Err(format!("{} is not there", path.display()))
         };
     }
-    let folder = own_folder()?.join("runners");
+    let folder = places::own_folder()?.join("runners");
     match workspace() {
         Some(workspace) => build(allocator, &workspace, &folder),
         None => {
@@ -73,28 +74,9 @@ fn find_or_build(allocator: &Known) -> Result<PathBuf, String> {
     }
 }
 
-fn own_folder() -> Result<PathBuf, String> {
-    let own =
-        env::current_exe().map_err(|error| format!("this program can't be found: {error}"))?;
-    own.parent()
-        .map(Path::to_owned)
-        .ok_or_else(|| "this program lies in no folder".to_owned())
-}
-
 /// The workspace that this program was built from, or the one around the current folder.
 fn workspace() -> Option<PathBuf> {
-    let built_from = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .map(Path::to_owned);
-    let around = env::current_dir().ok();
-    let around = around
-        .iter()
-        .flat_map(|folder| folder.ancestors())
-        .map(Path::to_owned);
-    built_from
-        .into_iter()
-        .chain(around)
-        .find(|folder| folder.join("larson-bench/runner/Cargo.toml").is_file())
+    places::workspace(env!("CARGO_MANIFEST_DIR"), "larson-bench/runner/Cargo.toml")
 }
 
 fn build(allocator: &Known, workspace: &Path, folder: &Path) -> Result<PathBuf, String> {
