@@ -5,7 +5,9 @@
 //!   right now: a program that has freed everything has no use for more. Beyond it, memory is given back in
 //!   the call that releases it, so that it is back although nobody calls us afterwards.
 //! - A program that shows within a window that it wanted the purged memory back (it claims fresh slices just after a
-//!   purge) earns a bonus on top, of at most half of the peak, which what a window didn't need is taken from.
+//!   purge) earns a bonus on top, of at most half of the peak, which what a window didn't need is taken from. It ends when
+//!   the claimed memory falls to half of its lowest while the bonus was earned: a loop comes down to the same level each
+//!   time, so that is another phase.
 //! - Half of what nobody claimed from the reserve for a whole window (the purge delay) is given back at the window's
 //!   end, by whichever slow path comes by, the background thread, or `collect`.
 //!
@@ -37,6 +39,9 @@ struct Reserve {
     peak: AtomicUsize,
     /// Extra allowance earned by claims that regretted a purge.
     bonus: AtomicUsize,
+    /// The lowest `claimed` of this window, and of the windows in which the bonus was earned.
+    low: AtomicUsize,
+    trough: AtomicUsize,
     /// Bytes purged in this window that no claim has asked for again.
     regrettable: AtomicUsize,
     /// The lowest `held` of this window: what nobody needed.
@@ -53,6 +58,8 @@ static RESERVE: Reserve = Reserve {
     pinned: AtomicIsize::new(0),
     peak: AtomicUsize::new(0),
     bonus: AtomicUsize::new(0),
+    low: AtomicUsize::new(0),
+    trough: AtomicUsize::new(0),
     regrettable: AtomicUsize::new(0),
     lowest: AtomicUsize::new(0),
     window: AtomicU64::new(0),
@@ -98,7 +105,22 @@ fn note_peak(bytes: usize) {
 fn earn(regret: usize) {
     let most = RESERVE.peak.load(Relaxed) / BONUS_SHARE;
     let bonus = RESERVE.bonus.load(Relaxed);
+    let low = RESERVE.low.load(Relaxed);
+    if bonus == 0 || low < RESERVE.trough.load(Relaxed) {
+        RESERVE.trough.store(low, Relaxed);
+    }
     RESERVE.bonus.store((bonus + regret).min(most), Relaxed);
+}
+
+/// Ends the bonus when what is in use falls to half of the least that it was while the bonus was earned: the phase
+/// that wanted the memory back is over.
+fn note_low(claimed: usize) {
+    if claimed < RESERVE.low.load(Relaxed) {
+        RESERVE.low.store(claimed, Relaxed);
+        if claimed < RESERVE.trough.load(Relaxed) / 2 {
+            RESERVE.bonus.store(0, Relaxed);
+        }
+    }
 }
 
 /// How many of the `resident` bytes of a mapping that was freed may stay: they are counted in. What is in use by such
@@ -126,7 +148,7 @@ pub fn take_mapping(held: usize, regretted: usize) {
 
 /// Slices are about to be released, `old` of them with old contents.
 pub fn released(count: SliceCount, old: SliceCount) {
-    RESERVE.claimed.fetch_sub(count.bytes(), Relaxed);
+    note_low(RESERVE.claimed.fetch_sub(count.bytes(), Relaxed) - count.bytes());
     if old.0 > 0 {
         RESERVE.held.fetch_add(old.bytes(), Relaxed);
     }
@@ -183,6 +205,7 @@ pub fn tick() {
     }
     RESERVE.regrettable.store(0, Relaxed);
     RESERVE.lowest.store(RESERVE.held.load(Relaxed), Relaxed);
+    RESERVE.low.store(RESERVE.claimed.load(Relaxed), Relaxed);
     let peak = RESERVE.peak.load(Relaxed);
     RESERVE.peak.store(
         (peak - peak / 8).max(RESERVE.claimed.load(Relaxed)),

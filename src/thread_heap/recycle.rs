@@ -14,7 +14,7 @@
 //!   false sharing.
 //! - Only in bins that allocate: the first refill opens a bin, so a thread that only frees hoards nothing.
 //! - A bin may set one batch (256 KiB) aside, and more only while the heap allocates what it frees: a refill by freed
-//!   blocks allows 64 batches more. A phase that frees everything thus keeps a batch per class, and at most 16 MiB more.
+//!   blocks allows eight batches more. A phase that frees everything thus keeps a batch per class, and at most 2 MiB more.
 //! - All batches of a heap together are at most a quarter of the other memory in use, and 64 MiB. When that memory is
 //!   freed, they go back, too: a batch for each 256 KiB of pages that the heap releases without a refill by freed
 //!   blocks in between, and the bins' lists when there is no batch left. (A block in a batch pins its page, so the
@@ -43,7 +43,7 @@ const BATCH_BYTES: usize = 256 * KIB;
 /// The most that a heap may set aside, whatever is in use.
 const MAX_BATCHES: usize = 64 * MIB / BATCH_BYTES;
 /// How many batches a refill by freed blocks allows.
-const ALLOWANCE: u32 = 64;
+const ALLOWANCE: u32 = 8;
 /// All batches of a heap are at most the other memory in use divided by this.
 const SHARE: usize = 4;
 /// All batches of heaps without a thread are at most the other memory in use divided by this, or the floor.

@@ -1,0 +1,45 @@
+//! What a phase of a program hoarded goes back in the calls of the next one: nobody collects, and no background thread runs.
+
+mod support;
+
+use millpond::Millpond;
+use support::block::Block;
+use support::process::{MIB, resident};
+
+#[global_allocator]
+static GLOBAL: Millpond = Millpond;
+
+support::harness::each_alone! {
+    a_bonus_ends_with_the_phase_that_earned_it,
+}
+
+/// Blocks of `size` bytes, written, `bytes` of them altogether.
+fn fill(into: &mut Vec<Block>, size: usize, bytes: u64) {
+    for _ in 0..bytes / size as u64 {
+        let mut block = Block::new(size);
+        block.bytes_mut().fill(1);
+        into.push(block);
+    }
+}
+
+/// A phase that frees and reallocates 64 MiB above what else is in use earns a reserve large enough for that. It is of
+/// no use any more when what else was in use is freed, too.
+fn a_bonus_ends_with_the_phase_that_earned_it() {
+    let mut base = Vec::with_capacity(1 << 20);
+    let mut churn = Vec::with_capacity(1 << 20);
+    let start = resident();
+    fill(&mut base, 200, 96 * MIB);
+    for _ in 0..20 {
+        fill(&mut churn, 18_000, 64 * MIB);
+        churn.drain(..).for_each(Block::free);
+    }
+    let reserve = millpond::stats().reserve_bytes / MIB;
+    assert!(
+        reserve > 16,
+        "the phase earned no bonus: {reserve} MiB are reserved"
+    );
+    base.drain(..).for_each(Block::free);
+    let left = resident().saturating_sub(start) / MIB;
+    // The floor of the reserve is 8 MiB, the heap's own warm pages and lists are a few more, and so are the two vectors.
+    assert!(left <= 24, "{left} MiB are left: {:#?}", millpond::stats());
+}
