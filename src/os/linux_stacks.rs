@@ -30,6 +30,8 @@ pub fn page_bytes() -> usize {
 
 /// `MADV_GUARD_INSTALL`, of Linux 6.13 and later. Not in every C library's headers.
 const MADV_GUARD_INSTALL: libc::c_int = 102;
+/// `MADV_POPULATE_WRITE`, of Linux 5.14 and later. As above.
+const MADV_POPULATE_WRITE: libc::c_int = 23;
 
 /// Makes the range a guard, any access to which is a fault, without a map entry of its own: a mark in the page table
 /// that stays until the range is unmapped, whatever is discarded. False where the system refuses.
@@ -40,6 +42,61 @@ pub unsafe fn install_guard(start: NonNull<u8>, bytes: usize) -> bool {
     let _errno = SavedErrno::new();
     // SAFETY: the caller vouches for the range.
     unsafe { libc::madvise(start.as_ptr().cast::<c_void>(), bytes, MADV_GUARD_INSTALL) == 0 }
+}
+
+/// As [`install_guard`], for a page at each of some addresses (at most [`MOST_PAGES`]) in one call; how many of them, from
+/// the first on, are guards now.
+///
+/// # Safety
+/// As for [`install_guard`].
+pub unsafe fn install_guards(pages: &[NonNull<u8>]) -> usize {
+    // SAFETY: passed on.
+    unsafe { advise_pages(pages, MADV_GUARD_INSTALL) }
+}
+
+/// Makes the pages at some addresses (at most [`MOST_PAGES`]) resident, as a first write to each would, in one call; as
+/// far as the system does it.
+///
+/// # Safety
+/// The pages lie in live reservations that may be written to, on system page boundaries.
+pub unsafe fn populate(pages: &[NonNull<u8>]) {
+    // SAFETY: passed on; contents stay as they are.
+    unsafe { advise_pages(pages, MADV_POPULATE_WRITE) };
+}
+
+/// How many pages one call takes.
+pub const MOST_PAGES: usize = 64;
+
+/// One advice for several pages, by `process_madvise` for the process itself (Linux 6.15 and later); how many of them
+/// were advised, from the first on.
+///
+/// # Safety
+/// The advice is sound for each page.
+unsafe fn advise_pages(pages: &[NonNull<u8>], advice: libc::c_int) -> usize {
+    /// Not in every C library's headers.
+    const PIDFD_SELF_PROCESS: libc::c_int = -10_001;
+    let _errno = SavedErrno::new();
+    let bytes = page_bytes();
+    let count = pages.len().min(MOST_PAGES);
+    let mut ranges = [libc::iovec {
+        iov_base: std::ptr::null_mut(),
+        iov_len: bytes,
+    }; MOST_PAGES];
+    for (range, page) in ranges.iter_mut().zip(pages) {
+        range.iov_base = page.as_ptr().cast::<c_void>();
+    }
+    // SAFETY: passed on; the ranges live during the call.
+    let advised = unsafe {
+        libc::syscall(
+            libc::SYS_process_madvise,
+            PIDFD_SELF_PROCESS,
+            ranges.as_ptr(),
+            count,
+            advice,
+            0,
+        )
+    };
+    usize::try_from(advised).unwrap_or(0) / bytes
 }
 
 /// Whether the kernel has guards that work. It is tried on a page of its own, since user-mode emulators accept any

@@ -67,6 +67,19 @@ pub unsafe fn install(at: NonNull<u8>, kind: GuardKind) -> Result<GuardKind, Sta
     Err(StackError::MapLimit)
 }
 
+/// Makes system pages guards in one call, as far as that is possible; how many of them, from the first on, are guards now,
+/// of the kind [`GuardKind::Installed`].
+///
+/// # Safety
+/// As for [`install`].
+pub unsafe fn install_together(pages: &[NonNull<u8>], kind: GuardKind) -> usize {
+    if kind != GuardKind::Installed || pages.len() < 2 {
+        return 0;
+    }
+    // SAFETY: passed on.
+    unsafe { os::install_guards(pages) }
+}
+
 fn most_protected() -> usize {
     // Relaxed: every thread reads the same number, unless the administrator changes it.
     static MOST: AtomicUsize = AtomicUsize::new(0);

@@ -263,8 +263,12 @@ impl Span {
 
     /// Makes sure that slots of a word, which the caller holds, have their guards, and returns those that have.
     pub fn guard(&self, word: usize, slots: u64) -> (u64, Result<(), StackError>) {
-        // Relaxed, twice: a slot's bit is written by its holder only, and `claim` synchronises holders.
-        let mut missing = slots & !self.guarded[word].load(Ordering::Relaxed);
+        // Relaxed: a slot's bit is written by its holder only, and `claim` synchronises holders.
+        let new = slots & !self.guarded[word].load(Ordering::Relaxed);
+        if new == 0 {
+            return (slots, Ok(()));
+        }
+        let mut missing = new & !self.guard_together(word, new);
         while missing != 0 {
             let index = word * WORD_BITS + missing.trailing_zeros() as usize;
             let at = self.packed(index).slot();
@@ -276,10 +280,57 @@ impl Span {
                 Ok(GuardKind::Installed) => {}
                 Err(error) => return (slots & !missing, Err(error)),
             }
-            self.guarded[word].fetch_or(missing & missing.wrapping_neg(), Ordering::Relaxed);
+            self.note_guarded(word, missing & missing.wrapping_neg());
             missing &= missing - 1;
         }
         (slots, Ok(()))
+    }
+
+    /// Guards new slots of a word, as many as the system does in one call, and makes the page that their stacks start on
+    /// resident: who takes several at a time uses them, and a page fault each costs more. The slots that are done.
+    fn guard_together(&self, word: usize, new: u64) -> u64 {
+        let mut pages = [NonNull::dangling(); WORD_BITS];
+        let count = self.pages_at(0, word, new, &mut pages);
+        // SAFETY: each is a slot's first page, in the span's mapping, and the slots are the caller's.
+        let done = unsafe { guard::install_together(&pages[..count], self.core().guard()) };
+        if done == 0 {
+            return 0;
+        }
+        let top = self.slot_bytes() - os::page_bytes();
+        self.pages_at(top, word, new, &mut pages);
+        // SAFETY: each is a slot's last page, as above.
+        unsafe { os::populate(&pages[..done]) };
+        let mut guarded = new;
+        for _ in done..count {
+            // The highest is the last.
+            guarded &= !(1 << (WORD_BITS - 1 - guarded.leading_zeros() as usize));
+        }
+        self.note_guarded(word, guarded);
+        guarded
+    }
+
+    /// Lists the address at an offset in each of a word's slots; how many there are.
+    fn pages_at(
+        &self,
+        offset: usize,
+        word: usize,
+        slots: u64,
+        into: &mut [NonNull<u8>; WORD_BITS],
+    ) -> usize {
+        let (mut left, mut count) = (slots, 0);
+        while left != 0 {
+            let index = word * WORD_BITS + left.trailing_zeros() as usize;
+            // SAFETY: the offset is less than a slot's length, and the slot in the span's mapping.
+            into[count] = unsafe { self.packed(index).slot().add(offset) };
+            left &= left - 1;
+            count += 1;
+        }
+        count
+    }
+
+    fn note_guarded(&self, word: usize, slots: u64) {
+        // Relaxed: as above.
+        self.guarded[word].fetch_or(slots, Ordering::Relaxed);
     }
 }
 
