@@ -4,8 +4,13 @@
 //!
 //! While a worker searches, nobody is woken: the searcher will find the work, and a worker that finds some while it is
 //! the last searcher wakes the next (as in Go's scheduler).
+//!
+//! Nor is anybody woken while as many workers are awake as the process has cores: they would wait for a core with work in
+//! their hands. A worker that is awake beyond that takes no work from others and lies down again. One of the sleepers has
+//! the watch then: it dozes, and looks now and then whether as many get on as there are cores, since a fiber may block its
+//! thread.
 
-use crate::atomics::{AtomicU64, AtomicUsize, Ordering, fence};
+use crate::atomics::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// The most workers a runtime has.
 pub const MAX_WORKERS: usize = 256;
@@ -17,23 +22,26 @@ pub struct Idle {
     asleep: [AtomicU64; WORDS],
     /// A bit for each that was woken by `wake_one`, and so counts as a searcher.
     granted: [AtomicU64; WORDS],
-    /// A bit for each sleeper that isn't to be woken for few tasks.
-    dozing: [AtomicU64; WORDS],
     sleepers: AtomicUsize,
-    dozers: AtomicUsize,
     searchers: AtomicUsize,
+    /// Somebody has the watch.
+    watched: AtomicBool,
+    workers: usize,
+    /// The cores that they share.
+    cores: usize,
 }
 
 impl Idle {
-    /// Nobody sleeps.
-    pub fn new() -> Self {
+    /// So many workers, none of which sleeps.
+    pub fn new(workers: usize, cores: usize) -> Self {
         Self {
+            workers,
+            cores,
             asleep: std::array::from_fn(|_| AtomicU64::new(0)),
             granted: std::array::from_fn(|_| AtomicU64::new(0)),
-            dozing: std::array::from_fn(|_| AtomicU64::new(0)),
             sleepers: AtomicUsize::new(0),
-            dozers: AtomicUsize::new(0),
             searchers: AtomicUsize::new(0),
+            watched: AtomicBool::new(false),
         }
     }
 
@@ -42,9 +50,34 @@ impl Idle {
         self.searchers.load(Ordering::Relaxed)
     }
 
-    /// Whether somebody dozes.
-    pub fn has_dozer(&self) -> bool {
-        self.dozers.load(Ordering::Relaxed) > 0
+    /// Whether as many workers are awake as there are cores, without the calling one if that has announced its sleep.
+    pub fn is_busy(&self) -> bool {
+        self.awake() >= self.cores
+    }
+
+    /// Whether more workers are awake than there are cores: for one that is, and has no work.
+    pub fn is_crowded(&self) -> bool {
+        self.awake() > self.cores
+    }
+
+    /// The cores that the workers share.
+    pub fn cores(&self) -> usize {
+        self.cores
+    }
+
+    fn awake(&self) -> usize {
+        self.workers.saturating_sub(self.sleepers())
+    }
+
+    /// Takes the watch, if nobody has it.
+    pub fn take_watch(&self) -> bool {
+        !self.watched.load(Ordering::Relaxed) && !self.watched.swap(true, Ordering::SeqCst)
+    }
+
+    /// Gives the watch up. The caller looks for work once more, or wakes another for it.
+    pub fn end_watch(&self) {
+        self.watched.store(false, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
     }
 
     /// A worker begins to search.
@@ -60,19 +93,7 @@ impl Idle {
     /// A worker will sleep, unless it finds something in the look that must follow.
     pub fn announce(&self, worker: usize) {
         self.sleepers.fetch_add(1, Ordering::Relaxed);
-        self.go_to_sleep(worker);
-    }
-
-    /// As [`Idle::announce`], for a short sleep while all there is are few tasks of workers that get on: another of
-    /// those is no reason to wake it.
-    pub fn announce_doze(&self, worker: usize) {
-        self.dozers.fetch_add(1, Ordering::Relaxed);
-        self.dozing[worker / 64].fetch_or(1 << (worker % 64), Ordering::Relaxed);
-        self.go_to_sleep(worker);
-    }
-
-    fn go_to_sleep(&self, worker: usize) {
-        // Release: whoever clears the bit sees whether it is a doze.
+        // Release: whoever clears the bit counts the worker as awake after this.
         self.asleep[worker / 64].fetch_or(1 << (worker % 64), Ordering::Release);
         // Pairs with the fence of `wake_one` and `wake`.
         fence(Ordering::SeqCst);
@@ -87,20 +108,9 @@ impl Idle {
         let bit = 1 << (worker % 64);
         let was = self.asleep[worker / 64].fetch_and(!bit, Ordering::AcqRel) & bit != 0;
         if was {
-            let dozing = &self.dozing[worker / 64];
-            if dozing.load(Ordering::Relaxed) & bit == 0 {
-                self.sleepers.fetch_sub(1, Ordering::Relaxed);
-            } else {
-                dozing.fetch_and(!bit, Ordering::Relaxed);
-                self.dozers.fetch_sub(1, Ordering::Relaxed);
-            }
+            self.sleepers.fetch_sub(1, Ordering::Relaxed);
         }
         was
-    }
-
-    /// Whether the worker announced a doze; by itself.
-    pub fn is_dozing(&self, worker: usize) -> bool {
-        self.dozing[worker / 64].load(Ordering::Relaxed) & 1 << (worker % 64) != 0
     }
 
     /// Whether the worker, awake now, was made a searcher by its waker.
@@ -119,14 +129,19 @@ impl Idle {
     }
 
     /// Chooses a worker to wake for work that was just made, if one sleeps and nobody searches. The caller unparks its
-    /// thread. It counts as a searcher from now on. A worker's `few` tasks wake none that dozes.
+    /// thread. It counts as a searcher from now on. A worker's `few` tasks wake nobody while somebody has
+    /// the watch.
     #[inline]
     pub fn wake_one(&self, few: bool) -> Option<usize> {
         // Pairs with the fence of `announce`: this thread sees the sleeper, or the sleeper the work.
         fence(Ordering::SeqCst);
-        if self.sleepers.load(Ordering::Relaxed) == 0
-            && (few || self.dozers.load(Ordering::Relaxed) == 0)
-        {
+        let sleepers = self.sleepers();
+        if sleepers == 0 {
+            return None;
+        }
+        // All that are awake look for work before they sleep; and who has the watch sees if they don't get to it.
+        let others_will = few || self.workers.saturating_sub(sleepers) >= self.cores;
+        if others_will && self.watched.load(Ordering::Relaxed) {
             return None;
         }
         self.choose()
@@ -171,7 +186,7 @@ impl Idle {
 
     /// How many sleep.
     pub fn sleepers(&self) -> usize {
-        self.sleepers.load(Ordering::Relaxed) + self.dozers.load(Ordering::Relaxed)
+        self.sleepers.load(Ordering::Relaxed)
     }
 }
 
@@ -186,7 +201,7 @@ mod model {
     #[test]
     fn no_work_sleeps() {
         loom::model(|| {
-            let shared = Arc::new((Idle::new(), AtomicBool::new(false)));
+            let shared = Arc::new((Idle::new(1, 1), AtomicBool::new(false)));
             let worker = shared.clone();
             let thread = thread::spawn(move || {
                 let (idle, work) = &*worker;
@@ -212,7 +227,7 @@ mod model {
     #[test]
     fn an_inbox_wakes_its_worker() {
         loom::model(|| {
-            let shared = Arc::new((Idle::new(), AtomicBool::new(false)));
+            let shared = Arc::new((Idle::new(1, 1), AtomicBool::new(false)));
             let other = shared.clone();
             let thread = thread::spawn(move || other.0.wake_one(false).is_some());
             let (idle, inbox) = &*shared;
@@ -227,6 +242,28 @@ mod model {
             let b = second.join().unwrap();
             assert!(!(a && b), "woken twice");
             assert!(a || b || sees);
+        });
+    }
+
+    /// Work that is left to whoever has the watch, while it gives the watch up and goes to sleep: it sees the work, or
+    /// is woken.
+    #[test]
+    fn a_watch_ends_with_a_look() {
+        loom::model(|| {
+            let shared = Arc::new((Idle::new(2, 1), AtomicBool::new(false)));
+            assert!(shared.0.take_watch());
+            let watch = shared.clone();
+            let thread = thread::spawn(move || {
+                let (idle, work) = &*watch;
+                idle.announce(1);
+                idle.end_watch();
+                work.load(Ordering::Relaxed)
+            });
+            let (idle, work) = &*shared;
+            work.store(true, Ordering::Relaxed);
+            let woken = idle.wake_one(false);
+            let seen = thread.join().unwrap();
+            assert!(seen || woken == Some(1), "nobody looks after the work");
         });
     }
 }

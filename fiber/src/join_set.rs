@@ -185,8 +185,11 @@ impl<T: Send + 'static> JoinSet<T> {
         let waiter = Waiter::new();
         waiter.set_label(&"the fibers of a join set");
         let pointer = ptr::from_ref(&waiter).cast_mut();
-        // Release: whoever takes the waiter out follows the pointer.
-        self.ended.waiter.store(pointer, Ordering::Release);
+        // Release: whoever takes the waiter out follows the pointer. A swap, though the place is empty: a fiber that ends
+        // late may swap in its null at the same time, and loom knows the order of the two only if both read what they
+        // replace.
+        let before = self.ended.waiter.swap(pointer, Ordering::Release);
+        debug_assert!(before.is_null(), "a set has one owner");
         // Pairs with the fence of `push`.
         fence(Ordering::SeqCst);
         let take_out = || {
@@ -242,5 +245,37 @@ impl<T: Send + 'static> Default for JoinSet<T> {
 impl<T> fmt::Debug for JoinSet<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JoinSet").field("len", &self.left).finish()
+    }
+}
+
+#[cfg(all(fiber_loom, test))]
+mod model {
+    use super::*;
+    use loom::thread;
+
+    /// Two fibers of a set end, one of them without having run, while the owner waits for both.
+    #[test]
+    fn no_end_is_overlooked() {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(|| {
+            let mut set = JoinSet::<u32>::new();
+            set.left = 2;
+            let place = Place(set.ended.clone());
+            let ends = thread::spawn(move || place.leave(Ok(7)));
+            let place = Place(set.ended.clone());
+            let never_runs = thread::spawn(move || drop(place));
+            let (mut sum, mut dropped) = (0, 0);
+            while let Some(result) = set.join_next() {
+                match result {
+                    Ok(value) => sum += value,
+                    Err(_) => dropped += 1,
+                }
+            }
+            assert_eq!((sum, dropped), (7, 1));
+            ends.join().unwrap();
+            never_runs.join().unwrap();
+            assert!(set.ended.waiter.load(Ordering::Relaxed).is_null());
+        });
     }
 }

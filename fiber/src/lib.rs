@@ -40,6 +40,9 @@
 //! by another, as by a function that was called meanwhile; a `RefCell` that is borrowed over a wait is borrowed for the
 //! others. What belongs to a fiber goes into a [`FiberLocal`].
 //!
+//! A destructor may wait while its fiber panics; the fiber goes on on the same thread, in any mode, since the standard
+//! library counts panics by thread. Meanwhile [`std::thread::panicking`] is true for the other fibers of that thread, too.
+//!
 //! [`RuntimeBuilder::migrate_started_fibers`] lifts the restriction and is `unsafe` for it.
 
 mod atomics;
@@ -87,7 +90,9 @@ pub use parallel::{
     spawn_parallel_for_chunks, spawn_parallel_reduce,
 };
 pub use report::report;
-pub use runtime::{BuildError, Builder, Metrics, Runtime, RuntimeBuilder, Shutdown, Victims};
+pub use runtime::{
+    BuildError, Builder, IdlePolicy, Metrics, Runtime, RuntimeBuilder, Shutdown, Victims,
+};
 
 /// Starts a fiber on the calling fiber's runtime, or, on a plain thread, on the process's own ([`Runtime::global`]).
 ///

@@ -45,6 +45,8 @@ pub struct Header {
     pub home: Cell<u32>,
     /// What it waits for while parked.
     pub awaits: Cell<Option<Event>>,
+    /// It waits in the middle of a panic, which its thread counts: it must go on there.
+    pub unwinds: Cell<bool>,
     /// What few fibers have.
     extra: Cell<*mut Extra>,
 }
@@ -210,6 +212,7 @@ pub fn new<F: FnOnce() -> T, T>(
             runner: Cell::new(ptr::null_mut()),
             home: Cell::new(FRESH),
             awaits: Cell::new(None),
+            unwinds: Cell::new(false),
             extra: Cell::new(extra.map_or(ptr::null_mut(), Box::into_raw)),
         },
         stage: UnsafeCell::new(Stage {

@@ -8,7 +8,7 @@ use crate::stack::Label;
 use crate::task::Header;
 use crate::worker::{self, WakeBatch};
 use std::cell::Cell;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 use std::time::Instant;
 
 /// Not claimed.
@@ -117,7 +117,7 @@ impl Waiter {
             Some(fiber) => unsafe { worker::wake(fiber, Event::Signal) },
             None => {
                 #[cfg(not(fiber_loom))]
-                let word = ptr::from_ref(&waiter.word);
+                let word = std::ptr::from_ref(&waiter.word);
                 #[cfg(fiber_loom)]
                 let word = waiter.thread.clone();
                 // Release: the thread sees what was done before.

@@ -1,5 +1,7 @@
 //! Channels between fibers, between threads, and between the two.
 
+mod support;
+
 use millpond_fiber::channel::{
     self, Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Sender, TryRecvError,
     TrySendError, spsc,
@@ -8,29 +10,11 @@ use millpond_fiber::{Builder, CancelToken, JoinHandle, Runtime, sleep, spawn, yi
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
+use support::{both_modes, runtime, watched};
 
 const CAPACITIES: [Option<usize>; 6] = [Some(0), Some(1), Some(2), Some(64), Some(1000), None];
 const SHORT: Duration = Duration::from_millis(20);
-
-/// Runs a test, and ends the process if it takes longer than a minute.
-fn watched(test: impl FnOnce()) {
-    let (alive, ended) = mpsc::channel::<()>();
-    let name = std::thread::current().name().unwrap_or("?").to_owned();
-    std::thread::spawn(move || {
-        if ended.recv_timeout(Duration::from_secs(60)) == Err(mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("{name} hangs");
-            std::process::abort();
-        }
-    });
-    test();
-    drop(alive);
-}
-
-fn runtime(workers: usize) -> Runtime {
-    Runtime::builder().workers(workers).build().unwrap()
-}
 
 fn make<T>(capacity: Option<usize>) -> (Sender<T>, Receiver<T>) {
     match capacity {
@@ -104,11 +88,14 @@ fn exchange(
 #[test]
 fn everything_arrives_once_and_in_order() {
     watched(|| {
-        for workers in [1, 2, 64] {
-            let runtime = runtime(workers);
+        for runtime in [1, 2, 64].into_iter().flat_map(both_modes) {
             for capacity in CAPACITIES {
                 for shape in [(1, 1), (4, 1), (1, 4), (4, 4)] {
-                    let each = if workers == 64 { 100 } else { 500 };
+                    let each = if runtime.metrics().workers == 64 {
+                        100
+                    } else {
+                        500
+                    };
                     exchange(&runtime, capacity, shape, each, |_| true);
                     exchange(&runtime, capacity, shape, each / 5, |_| false);
                     exchange(&runtime, capacity, shape, each / 5, |id| id % 2 == 0);
@@ -121,8 +108,7 @@ fn everything_arrives_once_and_in_order() {
 #[test]
 fn many_fibers() {
     watched(|| {
-        for workers in [1, 2, 64] {
-            let runtime = runtime(workers);
+        for runtime in [1, 2, 64].into_iter().flat_map(both_modes) {
             for capacity in [Some(0), Some(3)] {
                 exchange(&runtime, capacity, (300, 300), 20, |_| true);
             }
@@ -133,8 +119,7 @@ fn many_fibers() {
 #[test]
 fn one_to_one() {
     watched(|| {
-        for workers in [1, 2, 64] {
-            let runtime = runtime(workers);
+        for runtime in [1, 2, 64].into_iter().flat_map(both_modes) {
             for capacity in [Some(1), Some(2), Some(7), Some(64), None] {
                 for (a, b) in [(true, true), (true, false), (false, true), (false, false)] {
                     let (sender, receiver) = match capacity {
@@ -188,8 +173,9 @@ fn operations_that_do_not_wait() {
 fn everywhere(check: fn()) {
     watched(|| {
         check();
-        runtime(1).block_on(check);
-        runtime(2).block_on(check);
+        for runtime in [1, 2].into_iter().flat_map(both_modes) {
+            runtime.block_on(check);
+        }
     });
 }
 
@@ -336,8 +322,8 @@ fn closing_ends_waits() {
 #[test]
 fn cancelling_ends_waits() {
     watched(|| {
-        for workers in [1, 2] {
-            runtime(workers).block_on(|| {
+        for runtime in [1, 2].into_iter().flat_map(both_modes) {
+            runtime.block_on(|| {
                 let token = CancelToken::new();
                 let (sender, receiver) = channel::bounded(0);
                 let (one, other) = spsc::bounded(1);

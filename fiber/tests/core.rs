@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use support::{runtime, watched};
+use support::{both_modes, runtime, watched};
 
 const WORKERS: [usize; 3] = [1, 2, 64];
 
@@ -17,10 +17,7 @@ const WORKERS: [usize; 3] = [1, 2, 64];
 fn on_all(test: impl Fn(&Runtime)) {
     watched(|| {
         for workers in WORKERS {
-            test(&runtime(workers));
-            // SAFETY: the tests' fibers keep nothing of their threads over a wait.
-            let migrating = unsafe { Runtime::builder().workers(workers).migrate_started_fibers() };
-            test(&migrating.build().unwrap());
+            both_modes(workers).iter().for_each(&test);
         }
     });
 }
@@ -400,6 +397,112 @@ fn started_fibers_are_pinned() {
             })
             .collect();
         assert!(fibers.into_iter().all(|fiber| fiber.join().unwrap()));
+    });
+}
+
+/// A fiber for a worker runs there, whoever spawns it.
+#[test]
+fn fibers_start_on_the_worker_that_is_named() {
+    on_all(|runtime| {
+        let workers = runtime.metrics().workers;
+        let number = || {
+            let thread = std::thread::current();
+            let (_, number) = thread.name().unwrap().rsplit_once('-').unwrap();
+            number.parse::<usize>().unwrap()
+        };
+        let on_each = || {
+            let fibers: Vec<_> = (0..workers * 3)
+                .map(|n| {
+                    let builder = Builder::new().worker(n % workers);
+                    (n % workers, builder.spawn_on(runtime, number).unwrap())
+                })
+                .collect();
+            for (worker, fiber) in fibers {
+                assert_eq!(fiber.join().unwrap(), worker);
+            }
+        };
+        on_each();
+        runtime.block_on(on_each);
+        let refused = Builder::new().worker(workers).spawn_on(runtime, number);
+        let error = refused.expect_err("there is no such worker").to_string();
+        assert!(error.contains(&format!("no worker {workers} ")), "{error}");
+    });
+}
+
+/// A backtrace goes from the fiber's own frames to the start of its stack, also after a switch.
+#[test]
+fn backtraces_work_in_fibers() {
+    #[inline(never)]
+    fn innermost() -> String {
+        millpond_fiber::yield_now();
+        std::backtrace::Backtrace::force_capture().to_string()
+    }
+    #[inline(never)]
+    fn outermost() -> String {
+        std::hint::black_box(innermost())
+    }
+    on_all(|runtime| {
+        let trace = runtime.spawn(outermost).join().unwrap();
+        let at = |name: &str| {
+            trace
+                .find(name)
+                .unwrap_or_else(|| panic!("{name} in:\n{trace}"))
+        };
+        assert!(at("innermost") < at("outermost"));
+    });
+}
+
+/// Waits in the destructor of a fiber that panics.
+struct Waits(Arc<AtomicUsize>);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        let here = std::thread::current().id();
+        for round in 0..4 {
+            if round % 2 == 0 {
+                millpond_fiber::yield_now();
+            } else {
+                millpond_fiber::sleep(Duration::from_micros(200)).unwrap();
+            }
+            // The standard library counts panics by thread.
+            if std::thread::current().id() != here || !std::thread::panicking() {
+                return;
+            }
+        }
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn destructors_may_wait_while_their_fiber_panics() {
+    on_all(|runtime| {
+        let stayed = Arc::new(AtomicUsize::new(0));
+        let fibers: Vec<_> = (0..100)
+            .map(|_| {
+                let waits = Waits(stayed.clone());
+                runtime.spawn(move || {
+                    let _waits = waits;
+                    panic!("on purpose");
+                })
+            })
+            .collect();
+        for fiber in fibers {
+            let result: Result<(), JoinError> = fiber.join();
+            assert!(matches!(result, Err(JoinError::Panic(_))));
+        }
+        assert_eq!(stayed.load(Ordering::SeqCst), 100);
+        // No thread was left with a panic that it counts and doesn't have.
+        let checks: Vec<_> = (0..200)
+            .map(|_| {
+                runtime.spawn(|| {
+                    millpond_fiber::yield_now();
+                    std::thread::panicking()
+                })
+            })
+            .collect();
+        for check in checks {
+            assert!(!check.join().unwrap());
+        }
     });
 }
 

@@ -6,7 +6,7 @@ use millpond_fiber::*;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use support::{runtime, watched};
+use support::{both_modes, runtime, watched};
 
 fn message(payload: Box<dyn std::any::Any + Send>) -> String {
     match payload.downcast::<&str>() {
@@ -18,8 +18,7 @@ fn message(payload: Box<dyn std::any::Any + Send>) -> String {
 /// Calls `test` on runtimes with 1, 2 and 64 workers, from a fiber and from a plain thread.
 fn everywhere(test: impl Fn(&Runtime) + Sync) {
     watched(|| {
-        for workers in [1, 2, 64] {
-            let runtime = runtime(workers);
+        for runtime in [1, 2, 64].into_iter().flat_map(both_modes) {
             runtime.block_on(|| test(&runtime));
             test(&runtime);
         }

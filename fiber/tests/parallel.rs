@@ -8,11 +8,11 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use support::{runtime, watched};
+use support::{both_modes, watched};
 
 fn runtimes() -> &'static [Runtime] {
     static RUNTIMES: OnceLock<Vec<Runtime>> = OnceLock::new();
-    RUNTIMES.get_or_init(|| [1, 2, 64].map(runtime).into())
+    RUNTIMES.get_or_init(|| [1, 2, 64].into_iter().flat_map(both_modes).collect())
 }
 
 fn everywhere(test: impl Fn() + Sync) {
@@ -192,7 +192,7 @@ fn panics_are_carried() {
         );
     });
     // With more than one worker there are parts to reduce.
-    runtimes()[1].block_on(|| {
+    runtimes()[2].block_on(|| {
         let reduced =
             text(|| parallel_reduce(0..50, || 0, |sum, i| sum + i, |_, _| panic!("a reducer")));
         assert_eq!(reduced, "a reducer");

@@ -1,30 +1,24 @@
 //! Select over channels of all kinds.
 
+mod support;
+
 use millpond_fiber::channel::{
     self, RecvError, Select, SelectTimeoutError, SendError, TryRecvError, spsc,
 };
-use millpond_fiber::{Builder, CancelToken, Cancelled, Runtime, select, sleep, spawn};
-use std::sync::mpsc;
+use millpond_fiber::{Builder, CancelToken, Cancelled, select, sleep, spawn};
 use std::time::Duration;
+use support::{both_modes, watched};
 
 const SHORT: Duration = Duration::from_millis(20);
 
-/// Runs a check on a plain thread and as a fiber, and ends the process if it takes longer than a minute.
+/// Runs a check on a plain thread and as a fiber.
 fn everywhere(check: fn()) {
-    let (alive, ended) = mpsc::channel::<()>();
-    let name = std::thread::current().name().unwrap_or("?").to_owned();
-    std::thread::spawn(move || {
-        if ended.recv_timeout(Duration::from_secs(60)) == Err(mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("{name} hangs");
-            std::process::abort();
+    watched(|| {
+        check();
+        for runtime in [1, 2, 64].into_iter().flat_map(both_modes) {
+            runtime.block_on(check);
         }
     });
-    check();
-    for workers in [1, 2, 64] {
-        let runtime = Runtime::builder().workers(workers).build().unwrap();
-        runtime.block_on(check);
-    }
-    drop(alive);
 }
 
 #[test]

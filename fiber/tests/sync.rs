@@ -8,7 +8,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use support::{runtime, watched};
+use support::{both_modes, runtime, watched};
 
 const SHORT: Duration = Duration::from_millis(5);
 const LONG: Duration = Duration::from_secs(30);
@@ -31,8 +31,8 @@ fn mixed(runtime: &Runtime, count: usize, work: impl Fn(usize) + Sync) {
 
 fn everywhere(test: impl Fn(&Runtime) + Sync) {
     watched(|| {
-        for workers in [1, 2, 64] {
-            test(&runtime(workers));
+        for runtime in [1, 2, 64].into_iter().flat_map(both_modes) {
+            test(&runtime);
         }
     });
 }

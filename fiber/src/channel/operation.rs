@@ -95,12 +95,7 @@ unsafe impl<T: Send> Send for SendOp<'_, T> {}
 impl<T> Receiver<T> {
     /// A receive that hasn't happened yet, to choose from.
     pub fn recv_op(&self) -> RecvOp<'_, T> {
-        RecvOp {
-            core: self.core(),
-            slot: Slot::new(),
-            node: Node::new(),
-            result: None,
-        }
+        RecvOp::new(self.core())
     }
 }
 
@@ -108,17 +103,7 @@ impl<T> Sender<T> {
     /// A send that hasn't happened yet, to choose from. If another operation is chosen, [`SendOp::into_value`] gives
     /// the value back.
     pub fn send_op(&self, value: T) -> SendOp<'_, T> {
-        let op = SendOp {
-            core: self.core(),
-            slot: Slot::new(),
-            full: true,
-            node: Node::new(),
-            result: None,
-            source: None,
-        };
-        // SAFETY: new.
-        unsafe { op.slot.place().write(value) };
-        op
+        SendOp::new(self.core(), value)
     }
 
     /// As [`Sender::send_op`], with the value that `source` holds, which is put back there if it isn't sent.
@@ -133,7 +118,16 @@ impl<T> Sender<T> {
     }
 }
 
-impl<T> RecvOp<'_, T> {
+impl<'channel, T> RecvOp<'channel, T> {
+    pub(super) fn new(core: &'channel Core<T>) -> Self {
+        Self {
+            core,
+            slot: Slot::new(),
+            node: Node::new(),
+            result: None,
+        }
+    }
+
     /// What was received, if this operation was chosen since the last call; it may be chosen again then.
     pub fn take_result(&mut self) -> Option<Result<T, RecvError>> {
         self.result.take()
@@ -145,7 +139,21 @@ impl<T> RecvOp<'_, T> {
     }
 }
 
-impl<T> SendOp<'_, T> {
+impl<'channel, T> SendOp<'channel, T> {
+    pub(super) fn new(core: &'channel Core<T>, value: T) -> Self {
+        let op = Self {
+            core,
+            slot: Slot::new(),
+            full: true,
+            node: Node::new(),
+            result: None,
+            source: None,
+        };
+        // SAFETY: new.
+        unsafe { op.slot.place().write(value) };
+        op
+    }
+
     /// How it went, if this operation was chosen since the last call. A send is chosen once; afterwards it is none that
     /// a select could choose.
     pub fn take_result(&mut self) -> Option<Result<(), SendError<T>>> {

@@ -8,7 +8,6 @@ use super::operation::Operation;
 use super::wait_list::{CLOSED, Claimed, REASONS};
 use crate::Cancelled;
 use crate::wait::{CANCELLED, FIRED, TIMED_OUT, Waiter};
-use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 /// Carries out one of several operations, on channels of any types: waits until one can be, and returns its number. Of
@@ -275,10 +274,11 @@ impl Locked {
 }
 
 /// A random number, of the thread's own sequence. Never inlined: a fiber may call it on one thread and then on another.
+#[cfg(not(fiber_loom))]
 #[inline(never)]
 fn random() -> u32 {
     thread_local! {
-        static STATE: Cell<u64> = const { Cell::new(0) };
+        static STATE: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
     }
     STATE.with(|state| {
         let mut x = state.get();
@@ -293,6 +293,12 @@ fn random() -> u32 {
         state.set(x);
         (x.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32
     })
+}
+
+/// A model repeats each run.
+#[cfg(fiber_loom)]
+fn random() -> u32 {
+    0
 }
 
 /// How long a [`crate::select!`] waits.
@@ -405,4 +411,84 @@ macro_rules! select {
     ($($arms:tt)+) => {
         $crate::select!(@arms [] $($arms)+)
     };
+}
+
+#[cfg(all(fiber_loom, test))]
+mod model {
+    use super::super::buffer::Buffer;
+    use super::super::core::Core;
+    use super::super::operation::{RecvOp, SendOp};
+    use super::*;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    /// Two channels in one allocation, so that their addresses have the same order in each run.
+    type Channels = Arc<(Core<u32>, Core<u32>)>;
+
+    fn check(capacity: usize, model: impl Fn(Channels) + Sync + Send + 'static) {
+        let mut bounded = loom::model::Builder::new();
+        bounded.preemption_bound = Some(2);
+        let core = move || Core::new(Buffer::bounded(capacity));
+        bounded.check(move || model(Arc::new((core(), core()))));
+    }
+
+    /// Two senders, each on a channel of its own: a select gets both values, once each, whether it waits or they do.
+    #[test]
+    fn both_arrive() {
+        for capacity in [0, 1] {
+            check(capacity, |channels| {
+                let senders = [0, 1].map(|which| {
+                    let channels = channels.clone();
+                    thread::spawn(move || {
+                        let core = if which == 0 { &channels.0 } else { &channels.1 };
+                        assert!(core.send(which + 1, None).is_ok());
+                    })
+                });
+                let mut sum = 0;
+                for _ in 0..2 {
+                    let mut first = RecvOp::new(&channels.0);
+                    let mut second = RecvOp::new(&channels.1);
+                    let chosen = select(&mut [&mut first, &mut second]);
+                    let result = match chosen {
+                        Ok(0) => first.take_result(),
+                        Ok(_) => second.take_result(),
+                        Err(Cancelled) => None,
+                    };
+                    sum += result.expect("it was carried out").expect("nobody closes");
+                }
+                assert_eq!(sum, 3);
+                for sender in senders {
+                    sender.join().unwrap();
+                }
+            });
+        }
+    }
+
+    /// Two selects meet, each ready to send on the one channel and to receive from the other: one value goes over, and
+    /// both know which.
+    #[test]
+    fn two_selects_meet() {
+        check(0, |channels| {
+            let meet = |send: &Core<u32>, recv: &Core<u32>| {
+                let mut send = SendOp::new(send, 7);
+                let mut recv = RecvOp::new(recv);
+                let chosen = select(&mut [&mut send, &mut recv]).expect("nobody cancels");
+                if chosen == 0 {
+                    assert!(send.take_result().expect("carried out").is_ok());
+                } else {
+                    assert_eq!(recv.take_result(), Some(Ok(7)));
+                    assert_eq!(send.into_value(), Some(7));
+                }
+                chosen == 0
+            };
+            let other = channels.clone();
+            let thread = thread::spawn(move || meet(&other.1, &other.0));
+            let sent = meet(&channels.0, &channels.1);
+            assert_ne!(
+                sent,
+                thread.join().unwrap(),
+                "one sends, the other receives"
+            );
+        });
+    }
 }

@@ -85,3 +85,41 @@ impl fmt::Debug for Barrier {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(fiber_loom, test))]
+mod model {
+    use super::*;
+    use loom::cell::UnsafeCell;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    /// Two meet twice: each sees what the other did before, and one of them leads each time.
+    #[test]
+    fn all_have_arrived() {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(|| {
+            let cells = [UnsafeCell::new(0), UnsafeCell::new(0)];
+            let shared = Arc::new((Barrier::new(2), cells));
+            let meet = |(barrier, cells): &(Barrier, [UnsafeCell<u32>; 2]), own: usize| {
+                let mut led = [false; 2];
+                for (round, led) in led.iter_mut().enumerate() {
+                    cells[own].with_mut(|cell| unsafe { *cell += 1 });
+                    *led = barrier.wait();
+                    let other = cells[1 - own].with(|cell| unsafe { *cell });
+                    assert_eq!(other, round as u32 + 1);
+                    // The other may go on to write when this one has read.
+                    barrier.wait();
+                }
+                led
+            };
+            let other = shared.clone();
+            let thread = thread::spawn(move || meet(&other, 1));
+            let led = meet(&shared, 0);
+            let other_led = thread.join().unwrap();
+            for round in 0..2 {
+                assert_ne!(led[round], other_led[round]);
+            }
+        });
+    }
+}

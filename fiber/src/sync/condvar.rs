@@ -179,3 +179,63 @@ impl fmt::Debug for Condvar {
             .finish()
     }
 }
+
+#[cfg(all(fiber_loom, test))]
+mod model {
+    use super::*;
+    use crate::sync::Mutex;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    /// What is changed under the mutex before the notification is seen by all who waited for it: nobody stays behind.
+    #[test]
+    fn no_notification_is_lost() {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(2);
+        builder.check(|| {
+            let shared = Arc::new((Mutex::new(0), Condvar::new()));
+            let threads = [(); 2].map(|()| {
+                let shared = shared.clone();
+                thread::spawn(move || {
+                    let (value, changed) = &*shared;
+                    let mut guard = changed.wait_while(value.lock(), |value| *value == 0);
+                    *guard += 1;
+                })
+            });
+            let (value, changed) = &*shared;
+            *value.lock() = 1;
+            changed.notify_all();
+            for thread in threads {
+                thread.join().unwrap();
+            }
+            assert_eq!(*value.lock(), 3);
+            assert_eq!(changed.count.load(Ordering::Relaxed), 0);
+        });
+    }
+
+    /// One notification wakes one, who passes it on.
+    #[test]
+    fn one_wakes_the_next() {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(2);
+        builder.check(|| {
+            let shared = Arc::new((Mutex::new(0), Condvar::new()));
+            let take = |(tokens, changed): &(Mutex<u32>, Condvar)| {
+                let mut guard = changed.wait_while(tokens.lock(), |tokens| *tokens == 0);
+                *guard -= 1;
+            };
+            let threads = [(); 2].map(|()| {
+                let shared = shared.clone();
+                thread::spawn(move || take(&shared))
+            });
+            for _ in 0..2 {
+                *shared.0.lock() += 1;
+                shared.1.notify_one();
+            }
+            for thread in threads {
+                thread.join().unwrap();
+            }
+            assert_eq!(*shared.0.lock(), 0);
+        });
+    }
+}

@@ -28,6 +28,15 @@ pub fn runtime(workers: usize) -> Runtime {
     Runtime::builder().workers(workers).build().unwrap()
 }
 
+/// A runtime whose started fibers stay on their workers, and one whose fibers move.
+///
+/// Tests on it keep nothing of their threads over a wait.
+pub fn both_modes(workers: usize) -> [Runtime; 2] {
+    // SAFETY: see above.
+    let moving = unsafe { Runtime::builder().workers(workers).migrate_started_fibers() };
+    [runtime(workers), moving.build().unwrap()]
+}
+
 /// Runs the calling test binary's test of that name in a process of its own, with a variable that tells it so.
 pub fn child(test: &str) -> Output {
     Command::new(std::env::current_exe().unwrap())
