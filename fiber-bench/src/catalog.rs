@@ -242,10 +242,15 @@ pub struct Runtime {
 }
 
 /// All runtimes, in the order of the tables.
-pub const RUNTIMES: [Runtime; 7] = [
+pub const RUNTIMES: [Runtime; 8] = [
     Runtime {
         name: "millpond",
         summary: "millpond-fiber, always under Millpond",
+        is_rust_peer: false,
+    },
+    Runtime {
+        name: "millpond-migrating",
+        summary: "millpond-fiber whose started fibers move between workers, too (unsafe to ask for)",
         is_rust_peer: false,
     },
     Runtime {
@@ -296,6 +301,13 @@ pub fn benchmark(name: &str) -> Result<&'static Benchmark, String> {
 pub fn runtime(name: &str) -> Result<&'static Runtime, String> {
     let found = RUNTIMES.iter().find(|runtime| runtime.name == name);
     found.ok_or_else(|| format!("There is no runtime {name:?}; see fiber-bench list."))
+}
+
+impl Runtime {
+    /// Whether it is Millpond's, in any mode.
+    pub fn is_millpond(&self) -> bool {
+        self.name.starts_with("millpond")
+    }
 }
 
 /// Why a runtime can't run a benchmark; `None` if it can.

@@ -22,13 +22,13 @@ impl Contender {
         };
         let runtime = catalog::runtime(base).map_err(Failure::Usage)?;
         if !runtime.is_rust_peer
-            && (name.ends_with("+millpond") || (allocator.is_some() && base != "millpond"))
+            && (name.ends_with("+millpond") || (allocator.is_some() && !runtime.is_millpond()))
         {
             return Err(Failure::Usage(format!(
                 "{base} can't run under another allocator."
             )));
         }
-        if base == "millpond" && allocator == Some(Allocator::System) {
+        if runtime.is_millpond() && allocator == Some(Allocator::System) {
             return Err(Failure::Usage(
                 "millpond's tasks and stacks always come from Millpond.".to_owned(),
             ));

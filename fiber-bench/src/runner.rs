@@ -9,6 +9,7 @@ use millpond_fiber::Victims;
 use crate::measure::{Outcome, Usage};
 use crate::params::Params;
 use crate::report::{Extra, Report};
+use crate::runtimes::millpond::Migration;
 use crate::runtimes::{may, millpond, threads};
 use crate::{blocking, catalog, fail, fork_join, futures, memory};
 
@@ -66,7 +67,14 @@ fn run(command: &Command, allocator: &str) -> Result<Report, String> {
     };
     check_memory(&params, runtime.name);
     let (outcome, version) = match runtime.name {
-        "millpond" => (run_millpond(&params), env!("VERSION_MILLPOND")),
+        "millpond" => (
+            run_millpond(&params, Migration::Pinned),
+            env!("VERSION_MILLPOND"),
+        ),
+        "millpond-migrating" => (
+            run_millpond(&params, Migration::Free),
+            env!("VERSION_MILLPOND"),
+        ),
         "tokio" => (futures::run(&params), env!("VERSION_TOKIO")),
         "may" => (run_may(&params), env!("VERSION_MAY")),
         "rayon" => (fork_join::run(&params), env!("VERSION_RAYON")),
@@ -108,14 +116,14 @@ fn report(params: &Params, runtime: String, version: &str, outcome: Outcome) -> 
     }
 }
 
-fn run_millpond(params: &Params) -> Outcome {
+fn run_millpond(params: &Params, migration: Migration) -> Outcome {
     let local = params.benchmark == "ping_pong_local";
     let victims = if local {
         Victims::None
     } else {
         Victims::default()
     };
-    let (mut outcome, runtime) = millpond::enter(params.workers, victims, || {
+    let (mut outcome, runtime) = millpond::enter(params.workers, victims, migration, || {
         blocking::run::<millpond::Millpond>(params)
     });
     if params.benchmark == "idle_cpu" {

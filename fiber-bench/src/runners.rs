@@ -27,7 +27,7 @@ pub fn get(contender: &Contender) -> Result<PathBuf, String> {
         return BUILT_GO.get_or_init(build_go).clone();
     }
     let folder = RUST.get_or_init(rust_folder).clone()?;
-    let under_millpond = contender.on_millpond || contender.runtime.name == "millpond";
+    let under_millpond = contender.on_millpond || contender.runtime.is_millpond();
     let name = if under_millpond {
         "fiber-runner-millpond"
     } else {

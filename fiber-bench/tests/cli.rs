@@ -91,6 +91,11 @@ fn every_benchmark_under_millpond() {
 }
 
 #[test]
+fn every_benchmark_under_migrating_millpond() {
+    every_benchmark("millpond-migrating", &[]);
+}
+
+#[test]
 fn every_benchmark_under_tokio() {
     every_benchmark("tokio", &[]);
 }

@@ -10,13 +10,29 @@ use crate::blocking::{Blocking, Gate, Group};
 /// Millpond's fibers.
 pub struct Millpond;
 
+/// Which fibers move between workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Migration {
+    /// Those that haven't started.
+    Pinned,
+    /// All.
+    Free,
+}
+
 /// Starts a runtime and runs `root` as one of its fibers.
 pub fn enter<T: Send>(
     workers: usize,
     victims: Victims,
+    migration: Migration,
     root: impl FnOnce() -> T + Send,
 ) -> (T, Runtime) {
-    let runtime = Runtime::builder().workers(workers).victims(victims).build();
+    let mut builder = Runtime::builder().workers(workers).victims(victims);
+    if migration == Migration::Free {
+        // SAFETY: the benchmarks' tasks suspend in the runtime's own operations only, and hold nothing of their thread
+        // meanwhile: their checks read the thread's number and forget it.
+        builder = unsafe { builder.migrate_started_fibers() };
+    }
+    let runtime = builder.build();
     let runtime = runtime.unwrap_or_else(|error| crate::fail::cannot_run(&error.to_string()));
     (runtime.block_on(root), runtime)
 }
