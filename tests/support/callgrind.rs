@@ -4,10 +4,14 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The instructions of one run of `valgrind`, a command without callgrind's options so far.
 fn instructions(mut valgrind: Command, program: &Path, arguments: [&str; 4]) -> u64 {
-    let name = format!("callgrind.{}", arguments.join("."));
+    // One file for each run: the tests of a binary, and those of two binaries, may count the same loop at a time.
+    static RUN: AtomicUsize = AtomicUsize::new(0);
+    let run = RUN.fetch_add(1, Ordering::Relaxed);
+    let name = format!("callgrind.{}.{run}", std::process::id());
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let ran = valgrind
         .arg("--tool=callgrind")
