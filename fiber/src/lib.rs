@@ -63,6 +63,7 @@ mod local;
 mod nursery;
 mod overflow;
 mod parallel;
+mod prefetch;
 mod ready;
 mod report;
 mod runtime;

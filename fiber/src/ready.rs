@@ -1,6 +1,8 @@
 //! The started fibers of one worker that can go on, first in, first out: a list through the records' links.
 
 use crate::atomics::Ordering;
+use crate::prefetch;
+use crate::stack::Runner;
 use crate::task::Header;
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
@@ -41,9 +43,29 @@ impl Ready {
         // SAFETY: as in `push`.
         let next = unsafe { first.as_ref() }.next.load(Ordering::Relaxed);
         self.first.set(next);
-        if next.is_null() {
-            self.last.set(ptr::null_mut());
+        match NonNull::new(next) {
+            // SAFETY: as in `push`.
+            Some(next) => bring_closer(unsafe { next.as_ref() }),
+            None => self.last.set(ptr::null_mut()),
         }
         Some(first)
+    }
+}
+
+/// Brings closer what the fibers in the queue will touch when their turn comes, a step with each that is taken: first the
+/// record, then the runner, then the stack. A step needs what the one before has brought.
+#[inline]
+fn bring_closer(next: &Header) {
+    // SAFETY: as in `push`; a started fiber keeps its runner until it ends.
+    let (runner, after) = unsafe {
+        let after = next.next.load(Ordering::Relaxed);
+        (next.runner.get().as_ref(), after.as_ref())
+    };
+    if let Some(runner) = runner {
+        runner.prefetch_stack();
+    }
+    if let Some(after) = after {
+        Runner::prefetch(after.runner.get());
+        prefetch::line(after.next.load(Ordering::Relaxed));
     }
 }
