@@ -99,8 +99,9 @@ impl Blocking for Millpond {
     }
 
     fn spsc(capacity: usize, count: u64) -> u64 {
-        if capacity == 0 {
-            let (sender, receiver) = channel::bounded(0);
+        // As the documentation of `channel::spsc` advises for few values.
+        if capacity < 8 {
+            let (sender, receiver) = channel::bounded(capacity);
             let task = Self::spawn(move || (0..count).for_each(|value| Self::send(&sender, value)));
             let sum = receiver.iter().sum();
             Self::join(task);
