@@ -184,6 +184,14 @@ impl Idle {
         self.asleep[worker / 64].load(Ordering::Relaxed) & bit != 0 && self.remove(worker)
     }
 
+    /// One that sleeps, unless somebody wakes it now.
+    pub fn any_sleeper(&self) -> Option<usize> {
+        self.asleep.iter().enumerate().find_map(|(index, word)| {
+            let bits = word.load(Ordering::Relaxed);
+            (bits != 0).then(|| index * 64 + bits.trailing_zeros() as usize)
+        })
+    }
+
     /// How many sleep.
     pub fn sleepers(&self) -> usize {
         self.sleepers.load(Ordering::Relaxed)

@@ -59,6 +59,7 @@ mod idle;
 mod inbox;
 mod join;
 mod join_set;
+mod keeper;
 mod local;
 mod nursery;
 mod overflow;

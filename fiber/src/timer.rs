@@ -15,7 +15,7 @@ struct Entry(*const Waiter);
 unsafe impl Send for Entry {}
 
 /// A worker's timers. Its own fibers start them and its own loop fires them; a fiber that has moved may stop one from
-/// elsewhere, hence the lock, which nobody holds for longer than a step in the tree.
+/// elsewhere, and where fibers may move another worker may fire what is late, hence the lock, which nobody holds for longer than a step in the tree.
 pub struct Timers {
     entries: Mutex<(BTreeMap<Key, Entry>, u64)>,
     /// Nanoseconds from `start` to the first deadline; the maximum when there is none.
@@ -84,6 +84,20 @@ impl Timers {
             u64::MAX => None,
             next => Some(Duration::from_nanos(next).saturating_sub(self.start.elapsed())),
         }
+    }
+
+    /// The first deadline, if there is one.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.next.load(Ordering::Relaxed) {
+            u64::MAX => None,
+            next => self.start.checked_add(Duration::from_nanos(next)),
+        }
+    }
+
+    /// Whether the first deadline has been over for so long.
+    pub fn is_late(&self, by: Duration) -> bool {
+        self.deadline()
+            .is_some_and(|deadline| deadline.elapsed() >= by)
     }
 
     /// Wakes all whose time is over, unless a look at a coarse clock, which is a few nanoseconds, says that there are

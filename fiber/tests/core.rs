@@ -506,6 +506,47 @@ fn destructors_may_wait_while_their_fiber_panics() {
     });
 }
 
+/// With migration, another worker goes on with a fiber whose time is over while its own is busy.
+#[test]
+fn with_migration_timers_are_punctual_beside_a_fiber_that_computes() {
+    watched(|| {
+        // SAFETY: the fibers keep nothing of their threads over a wait.
+        let builder = unsafe { Runtime::builder().workers(2).migrate_started_fibers() };
+        let runtime = builder.build().unwrap();
+        let ticks = runtime.block_on(|| {
+            let over = Arc::new(AtomicBool::new(false));
+            let seen = over.clone();
+            let hog = millpond_fiber::spawn(move || {
+                while !seen.load(Ordering::SeqCst) {
+                    let start = Instant::now();
+                    while start.elapsed() < Duration::from_millis(50) {
+                        std::hint::spin_loop();
+                    }
+                    millpond_fiber::yield_now();
+                }
+            });
+            let ticker = millpond_fiber::spawn(|| {
+                let start = Instant::now();
+                let mut ticks = 0;
+                while start.elapsed() < Duration::from_millis(500) {
+                    millpond_fiber::sleep(Duration::from_millis(1)).unwrap();
+                    ticks += 1;
+                }
+                ticks
+            });
+            let ticks = ticker.join().unwrap();
+            over.store(true, Ordering::SeqCst);
+            hog.join().unwrap();
+            ticks
+        });
+        // Were they woken between the slices only, there would be ten.
+        assert!(
+            ticks > 50,
+            "{ticks} ticks of a millisecond in half a second"
+        );
+    });
+}
+
 /// With migration, some do move: otherwise the tests with it test nothing.
 #[test]
 fn with_migration_fibers_move() {

@@ -9,5 +9,5 @@ use skipping::skip;
 
 #[test]
 fn every_model_holds() {
-    models::run("every_model_holds", "millpond-fiber", "fiber_loom", 29);
+    models::run("every_model_holds", "millpond-fiber", "fiber_loom", 30);
 }

@@ -15,6 +15,7 @@ use crate::blocking::BlockingPool;
 use crate::global::Global;
 use crate::idle::Idle;
 use crate::inbox::Inbox;
+use crate::keeper::Keeper;
 use crate::overflow;
 use crate::report::{self, Report};
 use crate::stack::Roster;
@@ -109,6 +110,7 @@ impl Runtime {
             blocking: BlockingPool::new(config.blocking_threads, &config.name),
             global: Global::new(),
             idle: Idle::new(config.workers, default_workers()),
+            keeper: Keeper::new(),
             config,
             roster: Roster::default(),
             // Half of the cores, as in Go's scheduler, but two, who may be partners.

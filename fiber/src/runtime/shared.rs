@@ -4,6 +4,7 @@ use super::builder::{Config, Migration, Victims};
 use crate::blocking::BlockingPool;
 use crate::global::Global;
 use crate::idle::Idle;
+use crate::keeper::Keeper;
 use crate::report::Report;
 use crate::stack::Roster;
 use crate::task::Header;
@@ -26,6 +27,8 @@ pub(crate) struct Shared {
     pub workers: Box<[Remote]>,
     pub global: Global,
     pub idle: Idle,
+    /// Used where fibers may move.
+    pub keeper: Keeper,
     pub roster: Roster,
     /// How many workers may search at a time.
     pub most_searchers: usize,
@@ -52,7 +55,15 @@ impl Shared {
         }
     }
 
-    fn unpark(&self, worker: usize) {
+    /// Lets a sleeper, if there is one, look once more how long it may sleep.
+    pub fn unpark_sleeper(&self) {
+        if let Some(worker) = self.idle.any_sleeper() {
+            self.unpark(worker);
+        }
+    }
+
+    /// Lets a worker's thread go on if it is parked; the worker goes back to sleep if it is to.
+    pub fn unpark(&self, worker: usize) {
         if let Some(thread) = self.workers[worker].thread.get() {
             thread.unpark();
         }

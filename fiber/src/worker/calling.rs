@@ -3,6 +3,7 @@
 use super::Worker;
 use crate::cancel::CancelToken;
 use crate::control::Event;
+use crate::runtime::Migration;
 use crate::stack::{Label, Runner, Suspend};
 use crate::task::Header;
 use crate::timer::Timer;
@@ -107,5 +108,12 @@ pub fn yield_now() {
 /// Starts a timer for the calling fiber's waiter.
 pub fn start_timer<'a>(deadline: Instant, waiter: &Waiter) -> Timer<'a> {
     let worker = current().expect("fibers run on workers");
-    worker.remote().timers.start(deadline, waiter)
+    let timer = worker.remote().timers.start(deadline, waiter);
+    let shared = worker.shared();
+    if shared.config.migration == Migration::Free
+        && let Some(keeper) = shared.keeper.whom_to_tell(deadline)
+    {
+        shared.unpark(keeper);
+    }
+    timer
 }

@@ -7,6 +7,7 @@
 
 mod calling;
 mod children;
+mod keep;
 mod pick;
 mod remote;
 mod run;

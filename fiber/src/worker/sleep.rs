@@ -59,19 +59,21 @@ impl Worker {
         }
         let end = limit.map(|limit| Instant::now() + limit);
         while shared.idle.is_asleep(self.index) {
-            let Some(end) = end else {
+            let Some(next) = self.keep_until(end) else {
                 std::thread::park();
                 continue;
             };
-            let left = end.saturating_duration_since(Instant::now());
+            let left = next.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                if shared.idle.withdraw(self.index) && limit == Some(RESTED) {
+                let rests = limit == Some(RESTED) && end == Some(next);
+                if shared.idle.withdraw(self.index) && rests {
                     self.rest();
                 }
                 break;
             }
             std::thread::park_timeout(left);
         }
+        self.end_keeping();
         self.searching.set(shared.idle.take_grant(self.index));
     }
 
