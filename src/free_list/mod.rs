@@ -1,5 +1,6 @@
 //! Lists of free blocks, linked through the blocks themselves, and the lists of pages that were freed into remotely.
 
+pub mod address_order;
 pub mod news;
 pub mod pending;
 pub mod remote;

@@ -63,10 +63,12 @@ pub struct OwnedLine {
     pub capacity: Cell<u32>,
     /// The class, const while the page has it.
     pub class: Cell<SizeClass>,
-    /// Slices of the page that blocks were handed out from, as of the last change of class.
+    /// Bytes of the page, from its start, that blocks were handed out from before it was last wholly free.
     pub touched: Cell<u32>,
     /// Where it stands.
     pub place: Cell<Place>,
+    /// `local` has blocks that other threads freed, in the order in which they did.
+    pub shuffled: Cell<bool>,
     /// Uncarved blocks are known to read as zero.
     pub clean: Cell<bool>,
     /// Debug builds: had undrained remote frees when a refill of its class started.
@@ -128,7 +130,7 @@ impl Descriptor {
 }
 
 impl OwnedLine {
-    /// Sets up the owner's part of a new page, or of a warm one for another class. `touched` is not reset: the
+    /// Sets up the owner's part of a new page, or of one that is wholly free. `touched` is not reset: the
     /// caller does that for a new page.
     pub fn init(&self, class: SizeClass, clean: bool) {
         self.local.set(std::ptr::null_mut());
@@ -139,6 +141,7 @@ impl OwnedLine {
         self.prev.set(None);
         self.capacity.set(class.capacity());
         self.class.set(class);
+        self.shuffled.set(false);
         self.clean.set(clean);
         self.overlooked.set(false);
         self.stand(Place::Full);
@@ -185,12 +188,31 @@ impl OwnedLine {
         // SAFETY: the caller owns the chain and, holding the lease, the list.
         self.local.set(unsafe { chain.join(self.local.get()) });
         self.local_count.set(self.local_count.get() + chain.count);
+        self.shuffled.set(true);
     }
 
     /// Every block that was carved is on the local list.
     #[inline]
     pub fn is_free(&self) -> bool {
         self.local_count.get() == self.carved.get()
+    }
+
+    /// The next block to be carved lies in memory that was in use before, and so costs no page fault.
+    #[inline]
+    pub fn has_resident_uncarved(&self) -> bool {
+        self.has_uncarved() && self.carved_bytes() < self.touched.get()
+    }
+
+    /// Bytes of the page, from its start, that blocks were carved from.
+    #[inline]
+    pub fn carved_bytes(&self) -> u32 {
+        self.carved.get() * self.class.get().bytes() as u32
+    }
+
+    /// Notes how far into the page blocks were handed out, before it begins anew.
+    pub fn note_touched(&self) {
+        self.touched
+            .set(self.touched.get().max(self.carved_bytes()));
     }
 
     /// Blocks may still be carved.

@@ -1,21 +1,31 @@
 //! Refilling a bin: the order in which a heap looks for blocks before it takes a fresh page.
 //!
 //! ```text
-//! 1  the bin's page: blocks freed to its local list          reused
-//! 2  the bin's page: its remote list, drained in place       reused   (active)
-//! 3  pages with news: each is drained and moves to its place          (active, partial and full alike)
-//! 4  partly used pages of the bin                            reused
-//! 5  uncarved blocks of the bin's pages                      carved
-//! 6  an empty page that the heap kept                        reused
-//! 7  a page of a heap without a thread                       reused
-//! 8  a fresh page from an arena                              fresh
+//!  1  the bin's page: blocks on its local list                               reused
+//!  2  the bin's page: the next blocks, if their memory was in use before     carved
+//!  3  the bin's page: its remote list, drained in place                      reused   (active)
+//!  4  pages with news: each is drained and moves to its place                         (active, partial and full alike)
+//!  5  the first of the bin's partly used pages, if ripe                      reused
+//!  6  an empty page of the class that the heap kept, carved anew             reused
+//!  7  partly used pages with however few blocks                              reused
+//!  8  uncarved blocks of the bin's pages                                     carved
+//!  9  an empty page of another class that the heap kept                      reused
+//! 10  a page of a heap without a thread                                      reused
+//! 11  a fresh page from an arena                                             fresh
 //! ```
+//!
+//! A page is ripe when a quarter of its blocks are free. One that other threads are still freeing into gives few
+//! blocks now and more later; left alone while there is something better at no cost in memory, it often becomes
+//! wholly free, and is then carved anew, in order and without reading a link.
+//! `docs/decisions/015-order-of-reuse.md` has the figures.
 //!
 //! The work is proportional to the pages with news; no list is scanned in the hope of finding some.
 
 use super::{Bin, Heap, VACANT, background, check, fork, idle, recycle, settle, slot};
+use crate::abort;
 use crate::arena::{self, registry, reserve};
 use crate::free_list::Block;
+use crate::free_list::address_order::Blocks;
 use crate::free_list::news::Leased;
 use crate::page::descriptor::{OwnedLine, PageRef, Place};
 use crate::page::shared_line::{Identity, Kind};
@@ -27,8 +37,15 @@ use std::ptr::{self, NonNull};
 const NEWS_LIMIT: usize = 64;
 /// How often a refill goes back because news arrived just before it would take a fresh page.
 const ROUNDS: u32 = 3;
+/// A page is ripe when its free blocks times this are at least the carved ones.
+const RIPE: u32 = 4;
+/// Fewer blocks than this aren't worth sorting.
+const SORT_FROM: u32 = 16;
 /// About how many bytes of blocks are linked at a time.
 const CARVE_BYTES: usize = 4 * KIB;
+
+const CORRUPTED: &str = "this address is on the free list of its page where it can't be: a block was freed twice, \
+     or something wrote to it after it was freed";
 
 /// What a refill gives: a block, with the rest of what it found in the bin.
 #[derive(Clone, Copy)]
@@ -83,14 +100,9 @@ pub fn refill(heap: &'static Heap, class: SizeClass) -> Refill {
     let mut rounds = 0;
     let mut limit = NEWS_LIMIT;
     loop {
-        if let Some(block) = reuse(heap, bin, class, limit) {
-            recycle::note_reuse(heap);
-            heap.counters.reused_pages.add(1);
-            return Refill::used(block);
-        }
-        if let Some(carved) = carve_any(heap, bin, class) {
-            heap.counters.carved_refills.add(1);
-            return carved;
+        let found = from_ripe(heap, bin, class, limit).or_else(|| from_any(heap, bin, class));
+        if let Some(found) = found {
+            return found;
         }
         if let Some(page) = settle::take_warm(heap, class) {
             heap.counters.reused_pages.add(1);
@@ -127,25 +139,69 @@ fn pop(bin: &Bin) -> Option<NonNull<Block>> {
     Some(block)
 }
 
-/// Steps 1 to 4: freed blocks of the bin's pages.
-fn reuse(heap: &'static Heap, bin: &Bin, class: SizeClass, limit: usize) -> Option<*mut Block> {
+/// Steps 1 to 6.
+fn from_ripe(heap: &'static Heap, bin: &Bin, class: SizeClass, limit: usize) -> Option<Refill> {
     if let Some(page) = bin.page.get() {
         if let Some(block) = take_local(heap, bin, page) {
-            return Some(block);
+            return Some(reused(heap, block));
+        }
+        if owned(page).has_resident_uncarved() {
+            heap.counters.carved_refills.add(1);
+            return Some(carve(heap, bin, page));
         }
         if let Some(block) = drain_active(heap, bin, page) {
-            return Some(block);
+            return Some(reused(heap, block));
         }
     }
     if !check::news_is_off() {
         settle::settle_some(heap, limit);
         if let Some(block) = bin.page.get().and_then(|page| take_local(heap, bin, page)) {
-            return Some(block);
+            return Some(reused(heap, block));
         }
     }
+    if let Some(page) = heap.queues(class).partial.first()
+        && is_ripe(page, owned(page).local_count.get())
+    {
+        return take_partial(heap, bin, class);
+    }
+    let page = settle::take_warm_of_class(heap, class)?;
+    heap.counters.reused_pages.add(1);
+    Some(open_warm(heap, bin, class, page))
+}
+
+/// Steps 7 and 8.
+fn from_any(heap: &'static Heap, bin: &Bin, class: SizeClass) -> Option<Refill> {
+    if let Some(found) = take_partial(heap, bin, class) {
+        return Some(found);
+    }
+    if let Some(block) = bin
+        .page
+        .get()
+        .and_then(|page| drain_active(heap, bin, page))
+    {
+        return Some(reused(heap, block));
+    }
+    let carved = carve_any(heap, bin, class)?;
+    heap.counters.carved_refills.add(1);
+    Some(carved)
+}
+
+/// Notes a refill by freed blocks.
+fn reused(heap: &'static Heap, block: *mut Block) -> Refill {
+    recycle::note_reuse(heap);
+    heap.counters.reused_pages.add(1);
+    Refill::used(block)
+}
+
+fn is_ripe(page: PageRef, free: u32) -> bool {
+    free > 0 && free * RIPE >= owned(page).carved.get()
+}
+
+/// The blocks of the first partly used page.
+fn take_partial(heap: &'static Heap, bin: &Bin, class: SizeClass) -> Option<Refill> {
     let page = heap.queues(class).partial.pop()?;
     make_current(heap, bin, page);
-    take_local(heap, bin, page)
+    take_local(heap, bin, page).map(|block| reused(heap, block))
 }
 
 fn owned(page: PageRef) -> &'static OwnedLine {
@@ -153,7 +209,7 @@ fn owned(page: PageRef) -> &'static OwnedLine {
     unsafe { page.owned() }
 }
 
-/// Step 1: moves the local list of the current page into the bin.
+/// Moves the local list of the current page into the bin.
 fn take_local(heap: &Heap, bin: &Bin, page: PageRef) -> Option<*mut Block> {
     let owned = owned(page);
     let head = NonNull::new(owned.local.replace(ptr::null_mut()))?;
@@ -161,12 +217,39 @@ fn take_local(heap: &Heap, bin: &Bin, page: PageRef) -> Option<*mut Block> {
     let count = owned.local_count.replace(0);
     owned.counted.set(0);
     count_allocated(heap, owned.class.get(), count);
+    let head = if owned.shuffled.replace(false) {
+        // SAFETY: the list is the whole local one of the page.
+        unsafe { sort(page, head, count) }
+    } else {
+        head
+    };
     // SAFETY: the list was the page's, and now is the bin's.
     bin.free.set(unsafe { Block::next(head) });
     Some(head.as_ptr())
 }
 
-/// Step 2: moves the remote list of the current page into the bin. The token, if it is out, stays out.
+/// Sorts a list of the page that other threads' frees have shuffled, if it is dense enough for neighbours to meet.
+///
+/// # Safety
+/// The caller owns the list of `count` blocks that starts with `head`.
+unsafe fn sort(page: PageRef, head: NonNull<Block>, count: u32) -> NonNull<Block> {
+    let class = owned(page).class.get();
+    if count < SORT_FROM || !is_ripe(page, count) || class.page_slices() > SliceCount(1) {
+        return head;
+    }
+    let blocks = Blocks {
+        start: page.shared().start(),
+        bytes: class.bytes(),
+    };
+    // SAFETY: passed on.
+    match unsafe { blocks.sort(head, count) } {
+        // SAFETY: the list has blocks, and so has the sorted one.
+        Ok(first) => unsafe { NonNull::new_unchecked(first) },
+        Err(corrupted) => abort::misuse(corrupted.address, CORRUPTED),
+    }
+}
+
+/// Moves the remote list of the current page into the bin. The token, if it is out, stays out.
 fn drain_active(heap: &Heap, bin: &Bin, page: PageRef) -> Option<*mut Block> {
     if check::active_drain_is_off() {
         return None;
@@ -180,8 +263,11 @@ fn drain_active(heap: &Heap, bin: &Bin, page: PageRef) -> Option<*mut Block> {
     count_allocated(heap, owned.class.get(), chain.count);
     owned.overlooked.set(false);
     // SAFETY: the chain was just drained; its last link is null, since its last block was pushed onto an empty list.
-    bin.free.set(unsafe { Block::next(chain.head) });
-    Some(chain.head.as_ptr())
+    unsafe {
+        let head = sort(page, chain.head, chain.count);
+        bin.free.set(Block::next(head));
+        Some(head.as_ptr())
+    }
 }
 
 /// Replaces the bin's page, whose list in the bin is empty.
@@ -196,7 +282,7 @@ fn make_current(heap: &'static Heap, bin: &Bin, page: PageRef) {
     bin.bytes.set(owned(page).class.get().page_slices().bytes());
 }
 
-/// Step 5: the current page's uncarved blocks, or another page's.
+/// The current page's uncarved blocks, or another page's.
 fn carve_any(heap: &'static Heap, bin: &Bin, class: SizeClass) -> Option<Refill> {
     let current = bin.page.get().filter(|page| owned(page).has_uncarved());
     let page = match current {
@@ -237,18 +323,15 @@ fn carve(heap: &Heap, bin: &Bin, page: PageRef) -> Refill {
     }
 }
 
-/// Step 6: an empty page of the right size, with its list if it was of this class.
+/// An empty page of the right size. Its list, if it was of this class, is forgotten: carving it anew costs no cache
+/// miss for each block, and restores the order.
 fn open_warm(heap: &'static Heap, bin: &Bin, class: SizeClass, page: PageRef) -> Refill {
     let line = owned(page);
-    if line.class.get() == class {
-        make_current(heap, bin, page);
-        if let Some(block) = take_local(heap, bin, page) {
-            return Refill::used(block);
-        }
-    } else {
-        settle::note_touched(line);
-        let clean = line.clean.get() && line.touched.get() == 0;
-        line.init(class, clean);
+    let other_class = line.class.get() != class;
+    line.note_touched();
+    let clean = line.clean.get() && line.touched.get() == 0;
+    line.init(class, clean);
+    if other_class {
         identify(
             page,
             class,
@@ -256,12 +339,12 @@ fn open_warm(heap: &'static Heap, bin: &Bin, class: SizeClass, page: PageRef) ->
             page.shared().arena(),
             heap,
         );
-        make_current(heap, bin, page);
     }
+    make_current(heap, bin, page);
     carve(heap, bin, page)
 }
 
-/// Step 8: a page from an arena.
+/// A page from an arena.
 fn fresh(heap: &'static Heap, bin: &Bin, class: SizeClass) -> Refill {
     check::before_fresh_page(heap, class);
     background::ensure();

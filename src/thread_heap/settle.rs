@@ -66,6 +66,7 @@ fn settle(heap: &'static Heap, page: PageRef) -> bool {
         Settled::Empty => {
             count_drained(heap, owned, owned.capacity.get());
             owned.carved.set(0);
+            owned.touched.set(0);
             owned.clean.set(true);
         }
     }
@@ -169,10 +170,25 @@ fn retire(heap: &'static Heap, page: PageRef) {
 /// Takes an empty page of a class's page size that the heap kept.
 pub fn take_warm(heap: &'static Heap, class: SizeClass) -> Option<PageRef> {
     let page = heap.warm[class.page_size_index()].pop_last()?;
+    note_taken(heap, class);
+    Some(page)
+}
+
+/// As [`take_warm`], a page that is of the class already.
+pub fn take_warm_of_class(heap: &'static Heap, class: SizeClass) -> Option<PageRef> {
+    let kept = &heap.warm[class.page_size_index()];
+    // SAFETY: the pages are of the heap that the caller holds.
+    let of_class = |page: &PageRef| unsafe { page.owned() }.class.get() == class;
+    let page = kept.iter().find(of_class)?;
+    kept.remove(page);
+    note_taken(heap, class);
+    Some(page)
+}
+
+fn note_taken(heap: &Heap, class: SizeClass) {
     heap.pages.set(heap.pages.get() + 1);
     heap.warm_bytes
         .set(heap.warm_bytes.get() - class.page_slices().bytes());
-    Some(page)
 }
 
 /// Releases all empty pages that the heap kept.
@@ -191,8 +207,8 @@ fn release(page: PageRef) {
     // SAFETY: the page is in no queue, has no live block and no token out: the caller is the only one to reach it.
     let owned = unsafe { page.owned() };
     let slices = owned.class.get().page_slices();
-    note_touched(owned);
-    let touched = SliceCount(owned.touched.get());
+    owned.note_touched();
+    let touched = SliceCount((owned.touched.get() as usize).div_ceil(SLICE_SIZE) as u32);
     registry::mark(page, slices, None);
     // SAFETY: pages lie above address 0.
     let start = unsafe { NonNull::new_unchecked(page.shared().start()) };
@@ -219,11 +235,4 @@ pub fn discard(page: PageRef) {
 #[inline(never)]
 pub fn bytes_of(page: PageRef) -> usize {
     page.slices().bytes()
-}
-
-/// Notes how far into the page blocks were handed out.
-pub fn note_touched(owned: &OwnedLine) {
-    let bytes = owned.carved.get() as usize * owned.class.get().bytes();
-    let slices = bytes.div_ceil(SLICE_SIZE) as u32;
-    owned.touched.set(owned.touched.get().max(slices));
 }
