@@ -67,8 +67,9 @@ struct Row {
 const PURGE_DELAY_MS: usize = 0;
 const BACKGROUND_THREAD: usize = 1;
 const HEAP_RESERVE_KIB: usize = 2;
+const HUGE_PAGES: usize = 3;
 
-const TABLE: [Row; 3] = [
+const TABLE: [Row; 4] = [
     Row {
         name: "purge_delay_ms",
         kind: OptionKind::Number(0, 3_600_000),
@@ -86,6 +87,12 @@ const TABLE: [Row; 3] = [
         kind: OptionKind::Number(0, 1 << 20),
         default: 1024,
         help: "how much memory in empty pages each thread keeps for itself, in KiB",
+    },
+    Row {
+        name: "huge_pages",
+        kind: OptionKind::Switch,
+        default: 1,
+        help: "ask for huge pages where memory beyond the first 32 MiB is used densely",
     },
 ];
 
@@ -177,6 +184,12 @@ mod native {
     #[inline]
     pub fn heap_reserve_bytes() -> usize {
         VALUES[HEAP_RESERVE_KIB].load(Relaxed) as usize * 1024
+    }
+
+    /// Whether huge pages are to be asked for.
+    #[inline]
+    pub fn huge_pages() -> bool {
+        VALUES[HUGE_PAGES].load(Relaxed) == 1
     }
 
     fn row(name: &[u8]) -> Option<usize> {

@@ -18,6 +18,14 @@ const_assert!(SLICE_SIZE == 64 * KIB);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SliceIndex(pub u32);
 
+impl SliceIndex {
+    /// The distance from the start of the arena in bytes.
+    #[inline]
+    pub const fn bytes(self) -> usize {
+        (self.0 as usize) << SLICE_SHIFT
+    }
+}
+
 /// A number of slices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SliceCount(pub u32);

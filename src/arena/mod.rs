@@ -6,6 +6,8 @@
 
 pub mod bitmap;
 #[cfg(native)]
+pub mod huge;
+#[cfg(native)]
 pub mod mappings;
 #[cfg(native)]
 pub mod meta;
@@ -20,6 +22,7 @@ pub use native::*;
 #[cfg(native)]
 mod native {
     use super::bitmap::SliceBitmap;
+    use super::huge::{self, Regions};
     use super::{mappings, meta, registry, reserve};
     use crate::os::{self, Reservation};
     use crate::units::{KIB, MIB, SLICE_SIZE, SliceCount, SliceIndex};
@@ -45,6 +48,8 @@ mod native {
         slices: usize,
         claimed: &'static [AtomicU64],
         dirty: &'static [AtomicU64],
+        /// Which parts were advised to have huge pages.
+        regions: Regions,
         /// Slices below this index are accessible.
         committed: AtomicU32,
         /// For runs of 1, 2, 4, 8 and 16 slices: no free run lies below, as far as is known.
@@ -155,6 +160,13 @@ mod native {
                 self.claimed().release(index, count);
                 return None;
             }
+            if Regions::may_begin(index, count) {
+                // Relaxed: as in `commit`, which was called before.
+                let committed = SliceIndex(self.committed.load(Ordering::Relaxed));
+                let bitmaps = (self.claimed(), self.dirty());
+                self.regions
+                    .begin(self.base, (index, count), bitmaps, committed);
+            }
             let old = self.dirty().count(index, count);
             reserve::claimed(count, old);
             let start = self.at(index);
@@ -241,8 +253,20 @@ mod native {
     }
 
     /// Gives free slices with old contents back to the system, highest first, in merged runs, until `bytes` are
-    /// given back or none is left. The bytes given back.
+    /// given back or none is left: whole huge pages first, which costs least and leaves nothing behind that would have
+    /// to be split. The bytes given back, which are up to a huge page more.
     pub fn purge(bytes: usize) -> usize {
+        // Not for what is less than half of one.
+        let whole = if bytes >= huge::UNIT.bytes() / 2 {
+            purge_runs(bytes, huge::UNIT)
+        } else {
+            0
+        };
+        whole + purge_runs(bytes.saturating_sub(whole), SliceCount(1))
+    }
+
+    /// As [`purge`], but only runs of whole units.
+    fn purge_runs(bytes: usize, unit: SliceCount) -> usize {
         let mut given = 0;
         let last = arenas().count();
         for (_, arena) in (0..last)
@@ -255,25 +279,47 @@ mod native {
                 let Some((first, run)) = dirty.last_run_without(&claimed, below) else {
                     break;
                 };
-                // The highest part of the run, no more than is wanted.
-                let wanted = (bytes - given).div_ceil(SLICE_SIZE).min(run.0 as usize) as u32;
-                let first = SliceIndex(first.0 + run.0 - wanted);
-                let run = SliceCount(wanted);
-                below = first;
-                // Claimed, so that nobody takes the slices while their contents go.
-                if !claimed.claim_at(first, run) {
+                // The highest part of the run, in whole units, no more than is wanted.
+                let end = (first.0 + run.0) / unit.0 * unit.0;
+                let start = first.0.next_multiple_of(unit.0);
+                if start >= end {
+                    below = first;
                     continue;
                 }
-                let old = dirty.count(first, run);
+                let units = (bytes - given).div_ceil(unit.bytes());
+                let wanted = units.min((end / unit.0) as usize) as u32 * unit.0;
+                let start = SliceIndex(start.max(end - wanted));
+                let run = SliceCount(end - start.0);
+                below = start;
+                // Claimed, so that nobody takes the slices while their contents go.
+                if !claimed.claim_at(start, run) {
+                    continue;
+                }
+                let old = dirty.count(start, run);
+                arena.regions.end(arena.base, start, run);
                 // SAFETY: the slices are claimed by this thread and free, so their contents matter to nobody.
-                unsafe { os::discard(arena.at(first), run.bytes()) };
-                dirty.clear(first, run);
+                unsafe { os::discard(arena.at(start), run.bytes()) };
+                dirty.clear(start, run);
                 reserve::purged(old);
-                claimed.release(first, run);
+                claimed.release(start, run);
                 given += old.bytes();
             }
         }
         given
+    }
+
+    /// Gives the contents of claimed slices back to the system, and leaves them claimed.
+    ///
+    /// # Safety
+    /// `start` and `count` are slices of arena `number` that the caller has claimed, and whose contents are of no use to
+    /// anyone.
+    pub unsafe fn discard(start: NonNull<u8>, number: u32, count: SliceCount) {
+        if let Some(arena) = arena(number as usize) {
+            arena.regions.end(arena.base, arena.index_of(start), count);
+        }
+        // SAFETY: passed on.
+        unsafe { os::discard(start, count.bytes()) };
+        reserve::count_discarded(count.bytes());
     }
 
     fn add_arena(count: SliceCount, align: u32) -> bool {
@@ -323,7 +369,13 @@ mod native {
 
     /// `None`: the system refused. Otherwise whether there is a new arena to try.
     fn try_add(bytes: usize, exact: bool) -> Option<bool> {
-        let reservation = os::reserve(bytes, ARENA_ALIGN, c"millpond arena")?;
+        // Where address space is scarce, huge pages matter less.
+        let align = if bytes >= STEPS[1] {
+            huge::UNIT.bytes()
+        } else {
+            ARENA_ALIGN
+        };
+        let reservation = os::reserve(bytes, align, c"millpond arena")?;
         if FIRST_STEP.load(Ordering::Relaxed) as usize == STEPS.len() {
             reservation.release_padding();
         }
@@ -337,12 +389,13 @@ mod native {
         }
         let words = SliceBitmap::words_for(slices);
         let record = meta::allocate(size_of::<Arena>())?.cast::<Arena>();
-        let bitmap = || {
+        let bitmap = |words: usize| {
             let memory = meta::allocate(words * size_of::<AtomicU64>())?.cast::<AtomicU64>();
             // SAFETY: fresh zeroed memory for `words` words, never unmapped.
             Some(unsafe { std::slice::from_raw_parts(memory.as_ptr(), words) })
         };
-        let (claimed, dirty) = (bitmap()?, bitmap()?);
+        let (claimed, dirty) = (bitmap(words)?, bitmap(words)?);
+        let advised = bitmap(huge::words_for(slices))?;
         let mapped = reservation.mapped_bytes();
         let arena = Arena {
             base: reservation.base(),
@@ -350,6 +403,7 @@ mod native {
             slices,
             claimed,
             dirty,
+            regions: Regions::new(advised, slices),
             committed: AtomicU32::new(committed),
             lowest: [const { AtomicU32::new(0) }; HINTS],
         };
@@ -437,7 +491,7 @@ mod native {
     }
 
     static_assertions::const_assert!(
-        MAX_ARENA_BLOCK <= 64 * MIB && COMMIT_STEP.is_multiple_of(SLICE_SIZE)
+        MAX_ARENA_BLOCK <= 64 * MIB && COMMIT_STEP.is_multiple_of(huge::REGION.bytes())
     );
     static_assertions::const_assert!(ARENA_ALIGN >= 16 * SLICE_SIZE && SLICE_SIZE >= 64 * KIB);
 }

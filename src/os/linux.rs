@@ -141,6 +141,21 @@ pub unsafe fn commit(start: NonNull<u8>, bytes: usize) -> bool {
     }
 }
 
+/// Says whether the range is to have huge pages from now on. Those that it has stay. Advice: a refusal changes nothing.
+///
+/// # Safety
+/// The range lies in a live [`Reservation`], on system page boundaries.
+pub unsafe fn advise_huge(start: NonNull<u8>, bytes: usize, wanted: bool) {
+    let _errno = SavedErrno::new();
+    let advice = if wanted {
+        libc::MADV_HUGEPAGE
+    } else {
+        libc::MADV_NOHUGEPAGE
+    };
+    // SAFETY: the caller vouches for the range.
+    unsafe { libc::madvise(start.as_ptr().cast::<c_void>(), bytes, advice) };
+}
+
 /// Gives the memory of a range back to the system; it reads as zero afterwards.
 ///
 /// # Safety

@@ -5,7 +5,6 @@ use crate::abort;
 use crate::arena::{self, registry, reserve};
 use crate::free_list::news::Leased;
 use crate::free_list::remote::{Settled, State};
-use crate::os;
 use crate::page::descriptor::{OwnedLine, PageRef, Place};
 use crate::size_class::SizeClass;
 use crate::stats::counters::Counter;
@@ -222,12 +221,10 @@ fn release(page: PageRef) {
 #[cold]
 #[inline(never)]
 pub fn discard(page: PageRef) {
-    let bytes = page.slices().bytes();
     // SAFETY: pages lie above address 0.
     let start = unsafe { NonNull::new_unchecked(page.shared().start()) };
     // SAFETY: no block of the page is live, and it is whole slices of an arena.
-    unsafe { os::discard(start, bytes) };
-    reserve::count_discarded(bytes);
+    unsafe { arena::discard(start, page.shared().arena(), page.slices()) };
 }
 
 /// The bytes of a page. Out of line, since remote frees need it only when they fill the page.
