@@ -32,10 +32,10 @@ fn advised() -> Option<u64> {
             size = kib.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024;
         } else if line.starts_with("AnonHugePages:") {
             known = true;
-        } else if let Some(flags) = line.strip_prefix("VmFlags:") {
-            if flags.split_ascii_whitespace().any(|flag| flag == "hg") {
-                advised += size;
-            }
+        } else if let Some(flags) = line.strip_prefix("VmFlags:")
+            && flags.split_ascii_whitespace().any(|flag| flag == "hg")
+        {
+            advised += size;
         }
     }
     if !known {
