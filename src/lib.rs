@@ -115,7 +115,8 @@ pub const PASSES_THROUGH: bool = cfg!(not(native));
 
 /// Gives back to the system what is free, as far as the calling thread can reach it: its own heap, heaps without a
 /// thread, and the reserve of free memory, cached mappings included (all of it with `force`, otherwise what has not
-/// been needed for the purge delay). Blocks freed to other live threads are theirs to collect. The same for the free
+/// been needed for the purge delay). With `force` the system pages inside partly used pages go, too, where none of
+/// their blocks is live: touching them again costs page faults. Blocks freed to other live threads are theirs to collect. The same for the free
 /// stacks of the global pool of `stack` and those in the calling thread's cache.
 ///
 /// Cost: proportional to the pages of the heaps looked at. Thread-safe; never waits for another thread.

@@ -24,6 +24,9 @@ const INTERIOR: &str =
 const DOUBLE_FREE: &str =
     "this block is freed twice, or was never allocated; look for a second free of it";
 
+const CORRUPTED: &str = "this address is on the free list of its page where it can't be: a block was freed twice, or something \
+    wrote to it after it was freed";
+
 /// What a child that should have been ended says.
 const SURVIVED: &str = "nothing was noticed";
 
@@ -119,6 +122,10 @@ const SCENARIOS: &[Scenario] = &[
         // 32 MiB: beyond the reserve, the last freer of each page discards it.
         double_free_remotely(65536, 65536 - 200);
     }),
+    ("double_free_found_on_a_list", || double_free_of_some(false)),
+    ("write_after_free_found_on_a_list", || {
+        double_free_of_some(true)
+    }),
     ("options", || {
         for option in millpond::options() {
             println!("\noption {}={}", option.name, option.value);
@@ -192,6 +199,28 @@ fn double_free_remotely(count: usize, again: usize) {
     });
 }
 
+/// Another thread frees half of this one's blocks, and one of them once more or writes to it; then this one allocates.
+fn double_free_of_some(write: bool) {
+    let mut all = blocks(1000, 60);
+    let theirs: Vec<Block> = all.drain(..40).collect();
+    let again = theirs[20].start().as_ptr().addr();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            theirs.into_iter().for_each(Block::free);
+            let start = std::ptr::with_exposed_provenance_mut::<u8>(again);
+            if write {
+                // Where the link is: what is told is where it leads.
+                tell(NonNull::new(start.wrapping_add(3)).unwrap());
+                // SAFETY: none: the test is about what happens.
+                unsafe { start.cast::<usize>().write(again + 3) };
+            } else {
+                free(start, 1000, 8);
+            }
+        });
+    });
+    blocks(1000, 40);
+}
+
 /// Runs a scenario that must end with this message about the address that it told.
 #[track_caller]
 fn ends_with(name: &str, message: &str) {
@@ -254,6 +283,8 @@ misuse! {
     double_free_in_a_released_page => FOREIGN,
     double_free_in_a_page_freed_remotely => DOUBLE_FREE,
     double_free_in_a_page_discarded_remotely => DOUBLE_FREE,
+    double_free_found_on_a_list => CORRUPTED,
+    write_after_free_found_on_a_list => CORRUPTED,
 }
 
 /// Runs the child with these variables; its lines on standard error, and its options as it printed them.

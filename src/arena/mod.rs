@@ -308,15 +308,20 @@ mod native {
         given
     }
 
+    /// To be called before anything of `count` claimed slices from `start` on is given back, other than by this module.
+    pub fn before_discard(start: NonNull<u8>, number: u32, count: SliceCount) {
+        if let Some(arena) = arena(number as usize) {
+            arena.regions.end(arena.base, arena.index_of(start), count);
+        }
+    }
+
     /// Gives the contents of claimed slices back to the system, and leaves them claimed.
     ///
     /// # Safety
     /// `start` and `count` are slices of arena `number` that the caller has claimed, and whose contents are of no use to
     /// anyone.
     pub unsafe fn discard(start: NonNull<u8>, number: u32, count: SliceCount) {
-        if let Some(arena) = arena(number as usize) {
-            arena.regions.end(arena.base, arena.index_of(start), count);
-        }
+        before_discard(start, number, count);
         // SAFETY: passed on.
         unsafe { os::discard(start, count.bytes()) };
         reserve::count_discarded(count.bytes());

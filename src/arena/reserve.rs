@@ -243,6 +243,11 @@ pub fn count_discarded(bytes: usize) {
     note_purged(bytes);
 }
 
+/// Parts of pages in use were given back. Nobody who claims slices can want them back.
+pub fn count_discarded_inside(bytes: usize) {
+    RESERVE.purged.fetch_add(bytes as u64, Relaxed);
+}
+
 /// Bytes given back so far.
 pub fn purged_bytes() -> u64 {
     RESERVE.purged.load(Relaxed)

@@ -33,6 +33,47 @@ pub struct Corrupted {
     pub address: usize,
 }
 
+/// What a program did wrong where a list is found [`Corrupted`].
+pub const CORRUPTED: &str = "this address is on the free list of its page where it can't be: a block was freed twice, \
+     or something wrote to it after it was freed";
+
+/// One bit for each block of a page.
+pub struct Marks<const WORDS: usize = { MOST / 64 }>([u64; WORDS]);
+
+impl<const WORDS: usize> Marks<WORDS> {
+    /// No block.
+    pub fn none() -> Self {
+        Self([0; WORDS])
+    }
+
+    /// Adds a block; false if it is there already, or has no bit.
+    #[inline]
+    fn add(&mut self, index: usize) -> bool {
+        let bit = 1 << (index % 64);
+        match self.0.get_mut(index / 64) {
+            Some(word) if *word & bit == 0 => {
+                *word |= bit;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes a block out.
+    pub fn remove(&mut self, index: usize) {
+        if let Some(word) = self.0.get_mut(index / 64) {
+            *word &= !(1 << (index % 64));
+        }
+    }
+
+    /// Whether a block is in.
+    pub fn has(&self, index: usize) -> bool {
+        self.0
+            .get(index / 64)
+            .is_some_and(|word| word >> (index % 64) & 1 == 1)
+    }
+}
+
 impl Blocks {
     /// Sorts the list of `count` blocks that starts with `first`; the new first one. The last one's link is null.
     ///
@@ -43,51 +84,71 @@ impl Blocks {
     /// The caller owns the list and the blocks on it, and the page has one slice.
     pub unsafe fn sort(self, first: NonNull<Block>, count: u32) -> Result<*mut Block, Corrupted> {
         if SLICE_SIZE / self.bytes <= FEW {
-            // SAFETY: passed on; the page's blocks have bits.
-            unsafe { self.sort_with(first, count, &mut [0_u64; FEW / 64]) }
+            let mut marks = Marks::<{ FEW / 64 }>::none();
+            // SAFETY: passed on; what is marked was on the list.
+            unsafe {
+                self.mark(first, count, &mut marks)
+                    .map(|()| self.link(&marks))
+            }
         } else {
-            // SAFETY: passed on; the page's blocks have bits, since none is smaller than 8 bytes.
-            unsafe { self.sort_with(first, count, &mut [0_u64; MOST / 64]) }
+            let mut marks = Marks::<{ MOST / 64 }>::none();
+            // SAFETY: as above.
+            unsafe {
+                self.mark(first, count, &mut marks)
+                    .map(|()| self.link(&marks))
+            }
         }
     }
 
+    /// Marks the `count` blocks of the list that starts with `first`.
+    ///
+    /// # Errors
+    /// As for [`Blocks::sort`].
+    ///
     /// # Safety
-    /// As for [`Blocks::sort`]; `bits` are clear.
+    /// As for [`Blocks::sort`].
     #[inline]
-    unsafe fn sort_with<const WORDS: usize>(
+    pub unsafe fn mark<const WORDS: usize>(
         self,
         first: NonNull<Block>,
         count: u32,
-        bits: &mut [u64; WORDS],
-    ) -> Result<*mut Block, Corrupted> {
+        marks: &mut Marks<WORDS>,
+    ) -> Result<(), Corrupted> {
         // Rounded up, exact for all offsets within a slice (the test goes through all of them).
         let reciprocal = (1_u64 << 32) / self.bytes as u64 + 1;
         let mut at = first.as_ptr();
         for _ in 0..count {
             let offset = at.addr().wrapping_sub(self.start.addr());
             let index = (offset as u64).wrapping_mul(reciprocal) as usize >> 32;
-            let (word, bit) = (index / 64, 1 << (index % 64));
-            let fits = offset < SLICE_SIZE && index * self.bytes == offset && word < WORDS;
-            if !fits || bits[word] & bit != 0 {
+            let fits = offset < SLICE_SIZE && index * self.bytes == offset;
+            if !fits || !marks.add(index) {
                 return Err(Corrupted { address: at.addr() });
             }
-            bits[word] |= bit;
             // SAFETY: a block of the page, which is on the caller's list.
             at = unsafe { Block::next(NonNull::new_unchecked(at)) };
         }
+        Ok(())
+    }
+
+    /// Links the marked blocks in address order: the first one, null if there is none.
+    ///
+    /// # Safety
+    /// The caller owns the marked blocks, and the page has one slice.
+    #[inline]
+    pub unsafe fn link<const WORDS: usize>(self, marks: &Marks<WORDS>) -> *mut Block {
         let mut next = ptr::null_mut();
-        for word in (0..WORDS).rev() {
-            let mut left = bits[word];
+        for (word, bits) in marks.0.iter().enumerate().rev() {
+            let mut left = *bits;
             while left != 0 {
                 let bit = left.ilog2() as usize;
                 left ^= 1 << bit;
                 let block = self.start.wrapping_add((word * 64 + bit) * self.bytes);
-                // SAFETY: the block was found on the caller's list; pages lie above address 0.
+                // SAFETY: the block is the caller's; pages lie above address 0.
                 unsafe { Block::link(NonNull::new_unchecked(block.cast()), next) };
                 next = block.cast();
             }
         }
-        Ok(next)
+        next
     }
 }
 

@@ -4,6 +4,7 @@ use crate::units::align_up;
 use memmap2::{MmapMut, MmapOptions};
 use std::ffi::c_void;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// `errno`, put back when this value is dropped: a successful `free` must not change it.
 pub(super) struct SavedErrno(i32);
@@ -182,6 +183,20 @@ pub unsafe fn give_back(start: NonNull<u8>, bytes: usize) -> bool {
     unsafe { libc::madvise(start, bytes, libc::MADV_DONTNEED) == 0 }
 }
 
+/// The system page in bytes.
+pub fn page_size() -> usize {
+    static BYTES: AtomicUsize = AtomicUsize::new(0);
+    // Relaxed: a number that is the same for whoever asks.
+    let known = BYTES.load(Ordering::Relaxed);
+    if known != 0 {
+        return known;
+    }
+    // SAFETY: sysconf has no preconditions.
+    let bytes = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
+    BYTES.store(bytes, Ordering::Relaxed);
+    bytes
+}
+
 /// What of a range is resident.
 #[derive(Clone, Copy, Debug)]
 pub struct Resident {
@@ -199,8 +214,7 @@ pub struct Resident {
 pub unsafe fn resident(start: NonNull<u8>, bytes: usize, most: usize) -> Option<Resident> {
     const CHUNK: usize = 1024;
     let _errno = SavedErrno::new();
-    // SAFETY: sysconf has no preconditions.
-    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok()?;
+    let page = page_size();
     let mut states = [0_u8; CHUNK];
     let mut found = Resident { bytes: 0, end: 0 };
     for from in (0..bytes).step_by(CHUNK * page) {

@@ -11,6 +11,7 @@
 //! - `install_guard(range)` makes a range a guard that costs no map entry, where `installs_guards()` says that there
 //!   are such; `advise_stacks()` and `resident_depth(range)` are for stacks.
 //! - `thread_exit` runs a function when a thread ends.
+//! - `page_size()` is the system's.
 //! - `now_ms()` is a coarse monotonic clock that costs no system call.
 //!
 //! None of them allocates through the global allocator, unwinds, or changes `errno` for the program (each restores

@@ -8,7 +8,7 @@
 //! A local free reads the shared line (owner) and writes the owner's; a remote free touches the shared line only.
 //!
 //! The invariant of a binned page, with `in_bin` the blocks of it on its bin's list:
-//! `carved == live + local_count + remote.count() + in_bin` and `carved <= capacity`.
+//! `carved == live + local_count + remote.count() + in_bin + sunk` and `carved <= capacity`.
 
 use super::shared_line::{Kind, SharedLine};
 use crate::free_list::news::Announced;
@@ -19,7 +19,11 @@ use crate::units::SliceCount;
 use static_assertions::{const_assert, const_assert_eq};
 use std::cell::Cell;
 use std::mem::offset_of;
+use std::ops::Range;
 use std::ptr::NonNull;
+
+/// The unit of holes in a page, in bytes. Where system pages are larger, there are no holes.
+pub const HOLE: usize = 4096;
 
 /// Where a page stands in its heap. Facts of the owner's; other threads never ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +69,11 @@ pub struct OwnedLine {
     pub class: Cell<SizeClass>,
     /// Bytes of the page, from its start, that blocks were handed out from before it was last wholly free.
     pub touched: Cell<u32>,
+    /// System pages of a one-slice page whose contents were given back: the carved blocks that start in them are free
+    /// and on no list. One bit each.
+    pub holes: Cell<u16>,
+    /// How many blocks start in holes.
+    pub sunk: Cell<u16>,
     /// Where it stands.
     pub place: Cell<Place>,
     /// `local` has blocks that other threads freed, in the order in which they did.
@@ -141,6 +150,8 @@ impl OwnedLine {
         self.prev.set(None);
         self.capacity.set(class.capacity());
         self.class.set(class);
+        self.holes.set(0);
+        self.sunk.set(0);
         self.shuffled.set(false);
         self.clean.set(clean);
         self.overlooked.set(false);
@@ -160,7 +171,7 @@ impl OwnedLine {
     pub fn arm(&self) {
         self.event_at.set(match self.place.get() {
             Place::Full | Place::Uncarved => self.local_count.get() + 1,
-            Place::Partial => self.carved.get(),
+            Place::Partial => self.carved.get() - u32::from(self.sunk.get()),
             Place::Current => u32::MAX,
             Place::Warm | Place::Waiting => self.local_count.get() + 1,
         });
@@ -191,16 +202,51 @@ impl OwnedLine {
         self.shuffled.set(true);
     }
 
-    /// Every block that was carved is on the local list.
+    /// Every block that was carved is on the local list, or in a hole.
     #[inline]
     pub fn is_free(&self) -> bool {
-        self.local_count.get() == self.carved.get()
+        self.free_count() == self.carved.get()
+    }
+
+    /// The carved blocks that are on the local list, or in holes.
+    #[inline]
+    pub fn free_count(&self) -> u32 {
+        self.local_count.get() + u32::from(self.sunk.get())
+    }
+
+    /// Blocks may be carved that never were: those behind the last carved one.
+    #[inline]
+    fn has_frontier(&self) -> bool {
+        self.carved.get() < self.capacity.get()
     }
 
     /// The next block to be carved lies in memory that was in use before, and so costs no page fault.
     #[inline]
     pub fn has_resident_uncarved(&self) -> bool {
-        self.has_uncarved() && self.carved_bytes() < self.touched.get()
+        self.has_frontier() && self.carved_bytes() < self.touched.get()
+    }
+
+    /// Takes at most `most` blocks to be carved now, one at least: from a hole, if there is one, and otherwise those
+    /// behind the last carved one. Only where there are any.
+    pub fn take_uncarved(&self, most: u32) -> Range<u32> {
+        if self.holes.get() == 0 || self.has_resident_uncarved() {
+            let from = self.carved.get();
+            let to = self.capacity.get().min(from + most);
+            self.carved.set(to);
+            return from..to;
+        }
+        let hole = self.holes.get().trailing_zeros();
+        let blocks = self.starting_in(hole as usize);
+        self.holes.set(self.holes.get() & !(1 << hole));
+        self.sunk.set(self.sunk.get() - blocks.len() as u16);
+        blocks
+    }
+
+    /// The carved blocks that start in a system page of the page.
+    pub fn starting_in(&self, hole: usize) -> Range<u32> {
+        let bytes = self.class.get().bytes();
+        let first = |offset: usize| (offset.div_ceil(bytes) as u32).min(self.carved.get());
+        first(hole * HOLE)..first((hole + 1) * HOLE)
     }
 
     /// Bytes of the page, from its start, that blocks were carved from.
@@ -215,9 +261,9 @@ impl OwnedLine {
             .set(self.touched.get().max(self.carved_bytes()));
     }
 
-    /// Blocks may still be carved.
+    /// Blocks may still be carved, behind the last carved one or in holes.
     #[inline]
     pub fn has_uncarved(&self) -> bool {
-        self.carved.get() < self.capacity.get()
+        self.has_frontier() || self.holes.get() != 0
     }
 }

@@ -54,7 +54,7 @@ extern "C" fn run(_: *mut c_void) -> *mut c_void {
         // SAFETY: the time is valid; an early return does no harm.
         unsafe { libc::nanosleep(&time, ptr::null_mut()) };
         collect::serve_idle();
-        idle::age();
+        idle::age(true);
         reserve::tick();
         #[cfg(not(preload))]
         crate::stack::collect(false);

@@ -1,6 +1,6 @@
 //! Giving back what can be given back, on request; and the sums of all counters.
 
-use super::{Heap, VACANT, exit, idle, settle, slot};
+use super::{Heap, VACANT, exit, idle, settle, slot, sparse};
 use crate::arena::{self, reserve};
 use crate::free_list::news::Leased;
 use crate::stats::{Counters, Stats, counters};
@@ -36,6 +36,7 @@ fn tidy(heap: &'static Heap, force: bool) {
     exit::count_queued(heap);
     if force {
         settle::release_warm(heap);
+        sparse::discard_all(heap);
     }
 }
 

@@ -28,7 +28,7 @@ pub fn leave(heap: &'static Heap) {
     heap.waited.store(0, Relaxed);
     idle::publish_classes(heap);
     idle::park(heap);
-    idle::age();
+    idle::age(false);
 }
 
 /// Moves what lies in the bins back to the pages. Walks the lists, to know their lengths.

@@ -271,7 +271,7 @@ pub unsafe fn return_block(heap: &'static Heap, block: NonNull<u8>) -> Option<&'
 fn local_event(heap: &'static Heap, page: PageRef, block: NonNull<u8>) {
     // SAFETY: the page is of the heap that the caller holds.
     let owned = unsafe { page.owned() };
-    if owned.local_count.get() > owned.carved.get()
+    if owned.free_count() > owned.carved.get()
         || matches!(owned.place.get(), Place::Warm | Place::Waiting)
     {
         abort::misuse(block.addr().get(), DOUBLE_FREE);

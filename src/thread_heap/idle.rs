@@ -2,7 +2,7 @@
 //!
 //! What stands here are hints. The truth is the lease: who finds a heap here still has to get it, and never waits.
 
-use super::{Heap, exit, recycle, settle};
+use super::{Heap, exit, recycle, settle, sparse};
 use crate::arena::meta;
 use crate::config;
 use crate::free_list::news::Leased;
@@ -82,8 +82,8 @@ fn make() -> Option<&'static Heap> {
 
 /// Flushes the heaps that have been without a thread for a whole purge delay, so that what they hoard is not kept for
 /// ever after threads have come and gone. From slow paths and the background thread: once a delay somebody walks the
-/// heaps, and flushes at most two at a time.
-pub fn age() {
+/// heaps, and flushes at most two at a time. `thoroughly`: the system pages inside their sparse pages go, too.
+pub fn age(thoroughly: bool) {
     /// The next heap to look at; 0: none until the delay is over.
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     static STARTED: AtomicU64 = AtomicU64::new(0);
@@ -115,6 +115,9 @@ pub fn age() {
             settle::settle_all(heap);
             exit::flush(heap);
             settle::release_warm(heap);
+            if thoroughly {
+                sparse::discard_all(heap);
+            }
             publish_classes(heap);
             flushed += 1;
         }

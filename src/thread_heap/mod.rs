@@ -17,6 +17,7 @@ pub mod recycle;
 pub mod refill;
 pub mod settle;
 pub mod slot;
+pub mod sparse;
 pub mod unclassed;
 
 use crate::free_list::Block;

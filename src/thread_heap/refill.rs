@@ -25,7 +25,7 @@ use super::{Bin, Heap, VACANT, background, check, fork, idle, recycle, settle, s
 use crate::abort;
 use crate::arena::{self, registry, reserve};
 use crate::free_list::Block;
-use crate::free_list::address_order::Blocks;
+use crate::free_list::address_order::{Blocks, CORRUPTED};
 use crate::free_list::news::Leased;
 use crate::page::descriptor::{OwnedLine, PageRef, Place};
 use crate::page::shared_line::{Identity, Kind};
@@ -43,9 +43,6 @@ const RIPE: u32 = 4;
 const SORT_FROM: u32 = 16;
 /// About how many bytes of blocks are linked at a time.
 const CARVE_BYTES: usize = 4 * KIB;
-
-const CORRUPTED: &str = "this address is on the free list of its page where it can't be: a block was freed twice, \
-     or something wrote to it after it was freed";
 
 /// What a refill gives: a block, with the rest of what it found in the bin.
 #[derive(Clone, Copy)]
@@ -296,30 +293,29 @@ fn carve_any(heap: &'static Heap, bin: &Bin, class: SizeClass) -> Option<Refill>
     Some(carve(heap, bin, page))
 }
 
-/// Links a few KiB of never used blocks of the current page into the bin, and takes the first.
+/// Links a few KiB of uncarved blocks of the current page into the bin, and takes the first.
 fn carve(heap: &Heap, bin: &Bin, page: PageRef) -> Refill {
     let owned = owned(page);
     let class = owned.class.get();
     let bytes = class.bytes();
-    let from = owned.carved.get();
-    let count = (owned.capacity.get() - from).min((CARVE_BYTES / bytes).max(1) as u32);
+    let clean = owned.clean.get() && owned.holes.get() == 0;
+    let blocks = owned.take_uncarved((CARVE_BYTES / bytes).max(1) as u32);
     let block = |index: u32| {
         let address = page.shared().start().wrapping_add(index as usize * bytes);
         // SAFETY: the block lies in the page, above address 0.
         unsafe { NonNull::new_unchecked(address.cast::<Block>()) }
     };
     let mut next = bin.free.get();
-    for index in (from + 1..from + count).rev() {
-        // SAFETY: the block was never handed out.
+    for index in (blocks.start + 1..blocks.end).rev() {
+        // SAFETY: the block was never handed out, or lay in a hole: it is free and on no list.
         unsafe { Block::link(block(index), next) };
         next = block(index).as_ptr();
     }
     bin.free.set(next);
-    owned.carved.set(from + count);
-    count_allocated(heap, class, count);
+    count_allocated(heap, class, blocks.len() as u32);
     Refill {
-        block: block(from).as_ptr().cast(),
-        zero: owned.clean.get(),
+        block: block(blocks.start).as_ptr().cast(),
+        zero: clean,
     }
 }
 
@@ -348,7 +344,7 @@ fn open_warm(heap: &'static Heap, bin: &Bin, class: SizeClass, page: PageRef) ->
 fn fresh(heap: &'static Heap, bin: &Bin, class: SizeClass) -> Refill {
     check::before_fresh_page(heap, class);
     background::ensure();
-    idle::age();
+    idle::age(false);
     let slices = class.page_slices();
     let Some(run) = arena::claim(slices, slices.0) else {
         return Refill::NONE;

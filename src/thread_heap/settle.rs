@@ -54,7 +54,7 @@ fn settle(heap: &'static Heap, page: PageRef) -> bool {
             // SAFETY: the chain was just taken off the page's remote list.
             unsafe { owned.attach(chain) };
             owned.counted.set(owned.counted.get() + chain.count);
-            if owned.local_count.get() > owned.carved.get() {
+            if owned.free_count() > owned.carved.get() {
                 let block = chain.head.as_ptr().addr();
                 abort::misuse(
                     block,

@@ -1,0 +1,166 @@
+//! Gives back the system pages inside sparse pages, so that one live object doesn't pin 64 KiB.
+//!
+//! - Where blocks are at most 4 KiB, a system page whose every block is free becomes a **hole**: the blocks that start in
+//!   it lose their links with the contents, so they leave the list, and are carved anew when nothing else is free
+//!   (`OwnedLine::sunk`, `OwnedLine::holes`).
+//! - Larger blocks contain system pages: a free one keeps its first, with the link, and loses the others.
+//!
+//! Done by `collect(true)`, and by the background thread for heaps without a thread. Costs a walk over the lists of the
+//! partly used pages, and what touching the memory again costs whoever allocates from it: so never in passing.
+
+use super::{Heap, settle};
+use crate::abort;
+use crate::arena::{self, reserve};
+use crate::free_list::Block;
+use crate::free_list::address_order::{Blocks, CORRUPTED, Marks};
+use crate::os;
+use crate::page::descriptor::{HOLE, OwnedLine, PageRef};
+use crate::size_class::SizeClass;
+use crate::units::{SLICE_SIZE, SliceCount};
+use std::ops::Range;
+use std::ptr::NonNull;
+
+const HOLES: usize = SLICE_SIZE / HOLE;
+
+/// Gives back what is free inside the partly used pages of a heap whose lease the caller holds.
+pub fn discard_all(heap: &'static Heap) {
+    for class in SizeClass::all() {
+        for page in heap.queues(class).partial.iter() {
+            // SAFETY: the page is of the heap that the caller holds.
+            let owned = unsafe { page.owned() };
+            settle::count_local(heap, owned);
+            let discarded = if class.page_slices() > SliceCount(1) {
+                inside_blocks(page, owned)
+            } else if os::page_size() == HOLE {
+                make_holes(page, owned)
+            } else {
+                0
+            };
+            if discarded > 0 {
+                reserve::count_discarded_inside(discarded);
+                settle::replace(heap, page);
+            }
+        }
+    }
+}
+
+fn before_discard(page: PageRef) {
+    // SAFETY: pages lie above address 0.
+    let start = unsafe { NonNull::new_unchecked(page.shared().start()) };
+    arena::before_discard(start, page.shared().arena(), page.slices());
+}
+
+/// Discards a part of a page, in bytes from its start.
+fn discard(page: PageRef, part: Range<usize>) -> usize {
+    let bytes = part.len();
+    // SAFETY: pages lie above address 0, and the part lies in the page.
+    let start = unsafe { NonNull::new_unchecked(page.shared().start()).add(part.start) };
+    // SAFETY: the callers pass system pages of which nothing is in use.
+    unsafe { os::discard(start, bytes) };
+    bytes
+}
+
+/// Discards all but the first system page of each free block. The bytes discarded.
+fn inside_blocks(page: PageRef, owned: &OwnedLine) -> usize {
+    let unit = os::page_size();
+    let bytes = owned.class.get().bytes();
+    let start = page.shared().start().addr();
+    let mut discarded = 0;
+    let mut at = owned.local.get();
+    for _ in 0..owned.local_count.get() {
+        let Some(block) = NonNull::new(at) else { break };
+        let offset = at.addr() - start;
+        let from = (offset + size_of::<Block>()).next_multiple_of(unit);
+        let to = (offset + bytes) / unit * unit;
+        if from < to {
+            if discarded == 0 {
+                before_discard(page);
+            }
+            discarded += discard(page, from..to);
+        }
+        // SAFETY: the block is on the list of a page that the caller holds.
+        at = unsafe { Block::next(block) };
+    }
+    discarded
+}
+
+/// Makes holes of all system pages without a live block. The bytes discarded.
+fn make_holes(page: PageRef, owned: &OwnedLine) -> usize {
+    let blocks = Blocks {
+        start: page.shared().start(),
+        bytes: owned.class.get().bytes(),
+    };
+    let Some(first) = NonNull::new(owned.local.get()) else {
+        return 0;
+    };
+    let mut free: Marks = Marks::none();
+    // SAFETY: the list is the page's, which has one slice, and the caller holds it.
+    if let Err(corrupted) = unsafe { blocks.mark(first, owned.local_count.get(), &mut free) } {
+        abort::misuse(corrupted.address, CORRUPTED);
+    }
+    let carved = owned.carved.get() as usize;
+    let old = owned.holes.get();
+    let is_free = |index: usize| {
+        index >= carved || free.has(index) || old >> (index * blocks.bytes / HOLE) & 1 == 1
+    };
+    // What was never touched isn't there to be given back.
+    let touched = owned.touched.get().max(owned.carved_bytes()) as usize;
+    let mut new = 0_u16;
+    for number in (0..touched.div_ceil(HOLE)).filter(|number| old >> number & 1 == 0) {
+        let part = number * HOLE..(number + 1) * HOLE;
+        let mut touching = part.start / blocks.bytes..part.end.div_ceil(blocks.bytes);
+        if touching.all(is_free) {
+            new |= 1 << number;
+        }
+    }
+    if new == 0 {
+        return 0;
+    }
+    before_discard(page);
+    for run in runs(new) {
+        discard(page, run.start * HOLE..run.end * HOLE);
+    }
+    sink(owned, blocks, &mut free, new);
+    new.count_ones() as usize * HOLE
+}
+
+/// The runs of set bits, lowest first.
+fn runs(mut bits: u16) -> impl Iterator<Item = Range<usize>> {
+    std::iter::from_fn(move || {
+        (bits != 0).then(|| {
+            let start = bits.trailing_zeros();
+            let end = start + (bits >> start).trailing_ones();
+            bits = u16::try_from(u32::from(bits) >> end << end).unwrap_or(0);
+            start as usize..end as usize
+        })
+    })
+}
+
+/// Takes the blocks that start in new holes off the page's list.
+fn sink(owned: &OwnedLine, blocks: Blocks, free: &mut Marks, new: u16) {
+    let mut taken = 0;
+    // From the end, where blocks become uncarved again.
+    for number in (0..HOLES).rev().filter(|number| new >> number & 1 == 1) {
+        let carved = owned.carved.get();
+        let starting = owned.starting_in(number);
+        if starting.is_empty() {
+            // All of it is uncarved.
+            continue;
+        }
+        for index in starting.clone() {
+            free.remove(index as usize);
+        }
+        taken += starting.len() as u32;
+        if starting.end == carved {
+            owned.carved.set(starting.start);
+        } else {
+            owned.holes.set(owned.holes.get() | 1 << number);
+            owned.sunk.set(owned.sunk.get() + starting.len() as u16);
+        }
+    }
+    owned.local_count.set(owned.local_count.get() - taken);
+    owned.counted.set(owned.local_count.get());
+    owned.shuffled.set(false);
+    // SAFETY: what is marked was on the page's list, which the caller holds.
+    owned.local.set(unsafe { blocks.link(free) });
+}

@@ -1,0 +1,189 @@
+//! System pages inside pages: what `collect(true)` gives back where single objects live on, and that nothing else
+//! changes by it.
+
+mod support;
+
+use millpond::Millpond;
+use support::block::Block;
+use support::process::{MIB, resident};
+
+#[global_allocator]
+static GLOBAL: Millpond = Millpond;
+
+support::harness::each_alone! {
+    one_object_in_a_thousand_pins_system_pages_only,
+    a_large_block_in_each_page_pins_system_pages_only,
+    blocks_keep_their_contents_and_places,
+    everything_goes_back_in_the_end,
+    heaps_without_a_thread_too,
+}
+
+/// A block with every byte derived from its address and size.
+fn marked(size: usize) -> Block {
+    let mut block = Block::new(size);
+    let mark = mark(&block);
+    block.bytes_mut().fill(mark);
+    block
+}
+
+fn mark(block: &Block) -> u8 {
+    let address = block.bytes().as_ptr().addr();
+    (address >> 4) as u8 ^ (address >> 12) as u8 ^ block.bytes().len() as u8
+}
+
+fn check(block: &Block) {
+    let mark = mark(block);
+    assert!(
+        block.bytes().iter().all(|byte| *byte == mark),
+        "a block of {} bytes lost its contents",
+        block.bytes().len()
+    );
+}
+
+/// The numbers of a linear congruential generator, since tests are to be the same each time.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (self.0 >> 33) as usize % end
+    }
+}
+
+/// Fills `mib` MiB with blocks of `sizes`, frees all but one in `kept`, and collects: the live blocks, and the bytes that
+/// stay resident.
+fn thin_out(sizes: impl Fn(&mut Random) -> usize, mib: u64, kept: usize) -> (Vec<Block>, u64) {
+    let mut random = Random(1);
+    let mut held: Vec<Block> = Vec::with_capacity(1 << 20);
+    let mut live: Vec<Block> = Vec::with_capacity(1 << 16);
+    held.extend((0..100).map(|_| marked(64)));
+    let before = resident();
+    let (mut bytes, mut count) = (0, 0);
+    while bytes < mib * MIB {
+        let block = marked(sizes(&mut random));
+        bytes += block.bytes().len() as u64;
+        held.push(block);
+        count += 1;
+    }
+    for block in held.drain(..) {
+        match random.below(kept) {
+            0 => live.push(block),
+            _ => block.free(),
+        }
+    }
+    millpond::collect(true);
+    // The vector's own memory was touched on the way.
+    let vector = count * size_of::<Block>() as u64;
+    (live, resident().saturating_sub(before + vector))
+}
+
+fn one_object_in_a_thousand_pins_system_pages_only() {
+    let (live, left) = thin_out(|random| 8 + random.below(1_024), 128, 1_000);
+    live.iter().for_each(check);
+    // About 250 objects, at most two system pages each, and what is the process's own.
+    assert!(left <= 128 * MIB / 20, "{} MiB are left", left / MIB);
+}
+
+fn a_large_block_in_each_page_pins_system_pages_only() {
+    let (live, left) = thin_out(|random| 20_000 + random.below(10_000), 128, 100);
+    live.iter().for_each(check);
+    let held: u64 = live.iter().map(|block| block.usable()).sum();
+    assert!(
+        left <= held + 128 * MIB / 8,
+        "{} MiB are left for {} MiB of objects",
+        left / MIB,
+        held / MIB
+    );
+}
+
+fn blocks_keep_their_contents_and_places() {
+    let mut random = Random(7);
+    let sizes = [
+        8, 16, 48, 112, 200, 320, 700, 1_000, 1_800, 3_500, 4_096, 5_000, 9_000, 40_000, 100_000,
+    ];
+    let mut live: Vec<Block> = Vec::with_capacity(1 << 16);
+    for round in 0..30 {
+        for _ in 0..4_000 {
+            live.push(marked(sizes[random.below(sizes.len())]));
+        }
+        let keep = [2, 10, 50][round % 3];
+        let mut index = 0;
+        while index < live.len() {
+            if random.below(keep) == 0 {
+                index += 1;
+            } else {
+                let block = live.swap_remove(index);
+                check(&block);
+                block.free();
+            }
+        }
+        millpond::collect(true);
+        live.iter().for_each(check);
+        // No two of them share a byte.
+        live.sort_by_key(|block| block.bytes().as_ptr());
+        for pair in live.windows(2) {
+            let end = pair[0].bytes().as_ptr_range().end;
+            assert!(end <= pair[1].bytes().as_ptr(), "two blocks overlap");
+        }
+    }
+    let stats = millpond::stats();
+    let usable: u64 = live.iter().map(|block| block.usable()).sum();
+    assert!(
+        stats.live_bytes >= usable && stats.live_bytes <= usable + 4 * MIB,
+        "{usable} bytes are live: {stats:#?}"
+    );
+    live.drain(..).for_each(Block::free);
+}
+
+fn everything_goes_back_in_the_end() {
+    // What bins hold counts as live until it is collected.
+    millpond::collect(true);
+    let before = millpond::stats().live_bytes;
+    for _ in 0..5 {
+        let (live, _) = thin_out(|random| 8 + random.below(5_000), 32, 100);
+        live.into_iter().for_each(Block::free);
+        millpond::collect(true);
+        // Pages with holes become free, too.
+        let held = millpond::stats().fresh_pages;
+        assert!(held > 0);
+    }
+    let stats = millpond::stats();
+    assert_eq!(stats.live_bytes, before, "{stats:#?}");
+    let mut large = Vec::with_capacity(64);
+    // All slices are free again: claims that need many of them in a row find them.
+    let reserved = stats.committed_bytes;
+    large.extend((0..2).map(|_| Block::new(8 << 20)));
+    assert_eq!(millpond::stats().committed_bytes, reserved);
+}
+
+fn heaps_without_a_thread_too() {
+    millpond::set_option("purge_delay_ms", "20").unwrap();
+    let before = resident();
+    let live = std::thread::spawn(|| {
+        let mut held: Vec<Block> = (0..100_000).map(|_| marked(500)).collect();
+        let mut live = Vec::new();
+        for (number, block) in held.drain(..).enumerate() {
+            match number % 1_000 {
+                0 => live.push(block),
+                _ => block.free(),
+            }
+        }
+        live
+    })
+    .join()
+    .unwrap();
+    millpond::set_option("background_thread", "on").unwrap();
+    // The thread is started by a slow path.
+    let _fresh = Block::new(100_000);
+    for _ in 0..200 {
+        if resident().saturating_sub(before) <= 6 * MIB {
+            live.iter().for_each(check);
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("{} MiB are left of 50", (resident() - before) / MIB);
+}
