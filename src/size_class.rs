@@ -21,6 +21,8 @@ pub const CLASSES: usize = 89;
 pub const MAX_BINNED: usize = 128 * KIB;
 /// The largest size whose bin is read from a table.
 pub const MAX_SMALL: usize = KIB;
+/// The largest block that is dense: see [`SizeClass::is_dense`].
+pub const MAX_DENSE: usize = 4 * KIB;
 /// The largest alignment for which the size alone gives the bin: with 16, a size of 8 or less needs another class.
 pub const MAX_SMALL_ALIGN: usize = 8;
 /// The largest alignment that a class can serve.
@@ -127,11 +129,18 @@ impl SizeClass {
         BYTES[self.0 as usize] as usize
     }
 
-    /// The slices of a page of this class: 64 KiB up to blocks of 4 KiB, then 16 blocks up to pages of 512 KiB,
-    /// then 8 (up to 1 MiB). `docs/decisions/004-page-sizes.md` has the figures.
+    /// Whether carving a block touches every system page of it (of 4 KiB).
+    #[inline]
+    pub const fn is_dense(self) -> bool {
+        compute_bytes(self.0 as usize) as usize <= MAX_DENSE
+    }
+
+    /// The slices of a page of this class: 64 KiB up to blocks of 256 bytes and from 1 to 4 KiB, 128 KiB between them,
+    /// then 16 blocks up to pages of 512 KiB, then 8 (up to 1 MiB). `docs/decisions/004-page-sizes.md` has the figures.
     #[inline]
     pub const fn page_slices(self) -> SliceCount {
         SliceCount(match compute_bytes(self.0 as usize) as usize {
+            257..=1024 => 2,
             0..=4096 => 1,
             4097..=8192 => 2,
             8193..=16384 => 4,

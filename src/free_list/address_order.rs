@@ -9,21 +9,22 @@
 //! nanoseconds a block. `docs/decisions/015-order-of-reuse.md` has the figures.
 
 use super::Block;
-use crate::units::SLICE_SIZE;
+use crate::size_class::SizeClass;
 use std::ptr::{self, NonNull};
 
-/// Blocks in a page of one slice, at most.
-const MOST: usize = SLICE_SIZE / 8;
+/// Blocks in a page, at most (8 bytes each in 64 KiB).
+const MOST: usize = 8192;
 /// Up to so many blocks need a small bitmap only, which is cheaper to clear.
 const FEW: usize = 512;
 
-/// A page of one slice, as far as its lists go.
+/// The blocks of a page, as far as its lists go.
 #[derive(Clone, Copy, Debug)]
 pub struct Blocks {
     /// The page's first block.
     pub start: *mut u8,
-    /// The distance between two blocks; 8 bytes or more, and at most a slice.
+    /// The distance between two blocks.
     pub bytes: usize,
+    capacity: usize,
 }
 
 /// An entry of a list that can't be there: twice, or no block of the page. Whatever wrote the link, it wasn't us.
@@ -75,15 +76,24 @@ impl<const WORDS: usize> Marks<WORDS> {
 }
 
 impl Blocks {
+    /// Those of a page that starts at `start`.
+    pub fn of(start: *mut u8, class: SizeClass) -> Self {
+        Self {
+            start,
+            bytes: class.bytes(),
+            capacity: class.capacity() as usize,
+        }
+    }
+
     /// Sorts the list of `count` blocks that starts with `first`; the new first one. The last one's link is null.
     ///
     /// # Errors
     /// When an entry is no block of the page, or comes twice. The list is as it was then.
     ///
     /// # Safety
-    /// The caller owns the list and the blocks on it, and the page has one slice.
+    /// The caller owns the list and the blocks on it.
     pub unsafe fn sort(self, first: NonNull<Block>, count: u32) -> Result<*mut Block, Corrupted> {
-        if SLICE_SIZE / self.bytes <= FEW {
+        if self.capacity <= FEW {
             let mut marks = Marks::<{ FEW / 64 }>::none();
             // SAFETY: passed on; what is marked was on the list.
             unsafe {
@@ -114,13 +124,13 @@ impl Blocks {
         count: u32,
         marks: &mut Marks<WORDS>,
     ) -> Result<(), Corrupted> {
-        // Rounded up, exact for all offsets within a slice (the test goes through all of them).
+        // Rounded up: exact as long as an offset times a block's bytes stays below 2^32, which the test goes through.
         let reciprocal = (1_u64 << 32) / self.bytes as u64 + 1;
         let mut at = first.as_ptr();
         for _ in 0..count {
             let offset = at.addr().wrapping_sub(self.start.addr());
             let index = (offset as u64).wrapping_mul(reciprocal) as usize >> 32;
-            let fits = offset < SLICE_SIZE && index * self.bytes == offset;
+            let fits = index < self.capacity && index * self.bytes == offset;
             if !fits || !marks.add(index) {
                 return Err(Corrupted { address: at.addr() });
             }
@@ -133,7 +143,7 @@ impl Blocks {
     /// Links the marked blocks in address order: the first one, null if there is none.
     ///
     /// # Safety
-    /// The caller owns the marked blocks, and the page has one slice.
+    /// The caller owns the marked blocks.
     #[inline]
     pub unsafe fn link<const WORDS: usize>(self, marks: &Marks<WORDS>) -> *mut Block {
         let mut next = ptr::null_mut();
@@ -158,9 +168,11 @@ mod tests {
     use crate::size_class::SizeClass;
     use proptest::prelude::*;
 
+    const MAX_BYTES: usize = 256 * 1024;
+
     /// Memory for a page, aligned as blocks are.
-    fn page() -> Box<[u64; SLICE_SIZE / 8]> {
-        Box::new([0; SLICE_SIZE / 8])
+    fn page() -> Vec<u64> {
+        vec![0; MAX_BYTES / 8]
     }
 
     /// Links the blocks with these indices, in this order; the first.
@@ -188,18 +200,21 @@ mod tests {
         indices
     }
 
-    fn one_slice() -> impl Iterator<Item = SizeClass> {
-        SizeClass::all().filter(|class| class.page_slices().0 == 1)
+    /// The classes whose lists are sorted.
+    fn dense() -> impl Iterator<Item = SizeClass> {
+        let classes = SizeClass::all().take_while(|class| class.is_dense());
+        classes.inspect(|class| {
+            let page = class.page_slices().bytes();
+            assert!(class.capacity() as usize <= MOST && page <= MAX_BYTES);
+            assert!((page * class.bytes()) < 1 << 32);
+        })
     }
 
     #[test]
     fn a_whole_page_of_every_class_backwards() {
         let mut memory = page();
-        for class in one_slice() {
-            let blocks = Blocks {
-                start: memory.as_mut_ptr().cast(),
-                bytes: class.bytes(),
-            };
+        for class in dense() {
+            let blocks = Blocks::of(memory.as_mut_ptr().cast(), class);
             let indices: Vec<usize> = (0..class.capacity() as usize).rev().collect();
             let first = link(blocks, &indices);
             // SAFETY: the list was just made, in the test's memory.
@@ -217,9 +232,10 @@ mod tests {
         let mut memory = page();
         let start = memory.as_mut_ptr().cast::<u8>();
         for bytes in [8, 48, 512, 4096] {
-            let blocks = Blocks { start, bytes };
+            let class = SizeClass::of(bytes, 1).unwrap();
+            let blocks = Blocks::of(start, class);
             let below = start.wrapping_sub(bytes);
-            let above = start.wrapping_add(SLICE_SIZE);
+            let above = start.wrapping_add(class.page_slices().bytes());
             let inside = start.wrapping_add(bytes + 1);
             let twice = start.wrapping_add(2 * bytes);
             for wrong in [below, above, inside, twice, ptr::null_mut()] {
@@ -237,14 +253,14 @@ mod tests {
     proptest! {
         #[test]
         fn any_order_becomes_the_one(
-            class in 0..one_slice().count(),
+            class in 0..dense().count(),
             order in Just((0..64_usize).collect::<Vec<_>>()).prop_shuffle(),
             count in 1..=16_usize,
             stride in 1..=4_usize,
         ) {
             let class = SizeClass(class as u8);
             let mut memory = page();
-            let blocks = Blocks { start: memory.as_mut_ptr().cast(), bytes: class.bytes() };
+            let blocks = Blocks::of(memory.as_mut_ptr().cast(), class);
             let most = class.capacity() as usize / stride;
             let mut indices: Vec<usize> =
                 order.into_iter().filter(|index| *index < most).take(count).map(|i| i * stride).collect();

@@ -23,7 +23,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 
 /// The unit of holes in a page, in bytes. Where system pages are larger, there are no holes.
-pub const HOLE: usize = 4096;
+pub const HOLE: usize = crate::size_class::MAX_DENSE;
 
 /// Where a page stands in its heap. Facts of the owner's; other threads never ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,15 +63,13 @@ pub struct OwnedLine {
     pub next: Cell<Option<PageRef>>,
     /// Queue links.
     pub prev: Cell<Option<PageRef>>,
-    /// Copy of the shared line's, to spare the owner that line.
-    pub capacity: Cell<u32>,
     /// The class, const while the page has it.
     pub class: Cell<SizeClass>,
     /// Bytes of the page, from its start, that blocks were handed out from before it was last wholly free.
     pub touched: Cell<u32>,
-    /// System pages of a one-slice page whose contents were given back: the carved blocks that start in them are free
-    /// and on no list. One bit each.
-    pub holes: Cell<u16>,
+    /// System pages of the page whose contents were given back: the carved blocks that start in them are free and on no
+    /// list. One bit each; none where blocks are larger than a system page.
+    pub holes: Cell<u64>,
     /// How many blocks start in holes.
     pub sunk: Cell<u16>,
     /// Where it stands.
@@ -148,7 +146,6 @@ impl OwnedLine {
         self.counted.set(0);
         self.next.set(None);
         self.prev.set(None);
-        self.capacity.set(class.capacity());
         self.class.set(class);
         self.holes.set(0);
         self.sunk.set(0);
@@ -217,7 +214,7 @@ impl OwnedLine {
     /// Blocks may be carved that never were: those behind the last carved one.
     #[inline]
     fn has_frontier(&self) -> bool {
-        self.carved.get() < self.capacity.get()
+        self.carved.get() < self.class.get().capacity()
     }
 
     /// The next block to be carved lies in memory that was in use before, and so costs no page fault.
@@ -231,7 +228,7 @@ impl OwnedLine {
     pub fn take_uncarved(&self, most: u32) -> Range<u32> {
         if self.holes.get() == 0 || self.has_resident_uncarved() {
             let from = self.carved.get();
-            let to = self.capacity.get().min(from + most);
+            let to = self.class.get().capacity().min(from + most);
             self.carved.set(to);
             return from..to;
         }

@@ -231,13 +231,10 @@ fn take_local(heap: &Heap, bin: &Bin, page: PageRef) -> Option<*mut Block> {
 /// The caller owns the list of `count` blocks that starts with `head`.
 unsafe fn sort(page: PageRef, head: NonNull<Block>, count: u32) -> NonNull<Block> {
     let class = owned(page).class.get();
-    if count < SORT_FROM || !is_ripe(page, count) || class.page_slices() > SliceCount(1) {
+    if count < SORT_FROM || !is_ripe(page, count) || !class.is_dense() {
         return head;
     }
-    let blocks = Blocks {
-        start: page.shared().start(),
-        bytes: class.bytes(),
-    };
+    let blocks = Blocks::of(page.shared().start(), class);
     // SAFETY: passed on.
     match unsafe { blocks.sort(head, count) } {
         // SAFETY: the list has blocks, and so has the sorted one.
@@ -254,7 +251,7 @@ fn drain_active(heap: &Heap, bin: &Bin, page: PageRef) -> Option<*mut Block> {
     let chain = page.shared().remote().drain(page.shared().start())?;
     let owned = owned(page);
     settle::count_drained(heap, owned, chain.count);
-    if chain.count == owned.capacity.get() {
+    if chain.count == owned.class.get().capacity() {
         reserve::unpin(page.slices().bytes());
     }
     count_allocated(heap, owned.class.get(), chain.count);

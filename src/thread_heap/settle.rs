@@ -48,7 +48,7 @@ fn settle(heap: &'static Heap, page: PageRef) -> bool {
         }
         Settled::Frees(Some(chain)) => {
             count_drained(heap, owned, chain.count);
-            if chain.count == owned.capacity.get() {
+            if chain.count == owned.class.get().capacity() {
                 reserve::unpin(page.slices().bytes());
             }
             // SAFETY: the chain was just taken off the page's remote list.
@@ -63,7 +63,7 @@ fn settle(heap: &'static Heap, page: PageRef) -> bool {
             }
         }
         Settled::Empty => {
-            count_drained(heap, owned, owned.capacity.get());
+            count_drained(heap, owned, owned.class.get().capacity());
             owned.carved.set(0);
             owned.touched.set(0);
             owned.clean.set(true);

@@ -16,11 +16,8 @@ use crate::free_list::address_order::{Blocks, CORRUPTED, Marks};
 use crate::os;
 use crate::page::descriptor::{HOLE, OwnedLine, PageRef};
 use crate::size_class::SizeClass;
-use crate::units::{SLICE_SIZE, SliceCount};
 use std::ops::Range;
 use std::ptr::NonNull;
-
-const HOLES: usize = SLICE_SIZE / HOLE;
 
 /// Gives back what is free inside the partly used pages of a heap whose lease the caller holds.
 pub fn discard_all(heap: &'static Heap) {
@@ -29,7 +26,7 @@ pub fn discard_all(heap: &'static Heap) {
             // SAFETY: the page is of the heap that the caller holds.
             let owned = unsafe { page.owned() };
             settle::count_local(heap, owned);
-            let discarded = if class.page_slices() > SliceCount(1) {
+            let discarded = if !class.is_dense() {
                 inside_blocks(page, owned)
             } else if os::page_size() == HOLE {
                 make_holes(page, owned)
@@ -86,15 +83,12 @@ fn inside_blocks(page: PageRef, owned: &OwnedLine) -> usize {
 
 /// Makes holes of all system pages without a live block. The bytes discarded.
 fn make_holes(page: PageRef, owned: &OwnedLine) -> usize {
-    let blocks = Blocks {
-        start: page.shared().start(),
-        bytes: owned.class.get().bytes(),
-    };
+    let blocks = Blocks::of(page.shared().start(), owned.class.get());
     let Some(first) = NonNull::new(owned.local.get()) else {
         return 0;
     };
     let mut free: Marks = Marks::none();
-    // SAFETY: the list is the page's, which has one slice, and the caller holds it.
+    // SAFETY: the list is the page's, and the caller holds it.
     if let Err(corrupted) = unsafe { blocks.mark(first, owned.local_count.get(), &mut free) } {
         abort::misuse(corrupted.address, CORRUPTED);
     }
@@ -105,7 +99,7 @@ fn make_holes(page: PageRef, owned: &OwnedLine) -> usize {
     };
     // What was never touched isn't there to be given back.
     let touched = owned.touched.get().max(owned.carved_bytes()) as usize;
-    let mut new = 0_u16;
+    let mut new = 0_u64;
     for number in (0..touched.div_ceil(HOLE)).filter(|number| old >> number & 1 == 0) {
         let part = number * HOLE..(number + 1) * HOLE;
         let mut touching = part.start / blocks.bytes..part.end.div_ceil(blocks.bytes);
@@ -125,22 +119,25 @@ fn make_holes(page: PageRef, owned: &OwnedLine) -> usize {
 }
 
 /// The runs of set bits, lowest first.
-fn runs(mut bits: u16) -> impl Iterator<Item = Range<usize>> {
+fn runs(mut bits: u64) -> impl Iterator<Item = Range<usize>> {
     std::iter::from_fn(move || {
         (bits != 0).then(|| {
             let start = bits.trailing_zeros();
             let end = start + (bits >> start).trailing_ones();
-            bits = u16::try_from(u32::from(bits) >> end << end).unwrap_or(0);
+            bits &= u64::MAX.checked_shl(end).unwrap_or(0);
             start as usize..end as usize
         })
     })
 }
 
 /// Takes the blocks that start in new holes off the page's list.
-fn sink(owned: &OwnedLine, blocks: Blocks, free: &mut Marks, new: u16) {
+fn sink(owned: &OwnedLine, blocks: Blocks, free: &mut Marks, new: u64) {
     let mut taken = 0;
     // From the end, where blocks become uncarved again.
-    for number in (0..HOLES).rev().filter(|number| new >> number & 1 == 1) {
+    for number in (0..u64::BITS as usize)
+        .rev()
+        .filter(|number| new >> number & 1 == 1)
+    {
         let carved = owned.carved.get();
         let starting = owned.starting_in(number);
         if starting.is_empty() {
