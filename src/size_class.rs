@@ -135,12 +135,12 @@ impl SizeClass {
         compute_bytes(self.0 as usize) as usize <= MAX_DENSE
     }
 
-    /// The slices of a page of this class: 64 KiB up to blocks of 256 bytes and from 1 to 4 KiB, 128 KiB between them,
+    /// The slices of a page of this class: 64 KiB up to blocks of 256 bytes and from 1 to 4 KiB, 256 KiB between them,
     /// then 16 blocks up to pages of 512 KiB, then 8 (up to 1 MiB). `docs/decisions/004-page-sizes.md` has the figures.
     #[inline]
     pub const fn page_slices(self) -> SliceCount {
         SliceCount(match compute_bytes(self.0 as usize) as usize {
-            257..=1024 => 2,
+            257..=1024 => 4,
             0..=4096 => 1,
             4097..=8192 => 2,
             8193..=16384 => 4,

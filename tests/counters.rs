@@ -78,7 +78,7 @@ fn blocks_in_page(size: usize) -> usize {
     let usable = block.usable() as usize;
     block.free();
     let page = match usable {
-        257..=1024 => 128,
+        257..=1024 => 256,
         0..=4096 => 64,
         4097..=8192 => 128,
         8193..=16384 => 256,

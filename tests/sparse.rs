@@ -12,6 +12,7 @@ static GLOBAL: Millpond = Millpond;
 
 support::harness::each_alone! {
     one_object_in_a_thousand_pins_system_pages_only,
+    without_collecting_a_phase_that_frees_gives_most_back,
     a_large_block_in_each_page_pins_system_pages_only,
     blocks_keep_their_contents_and_places,
     everything_goes_back_in_the_end,
@@ -56,6 +57,16 @@ impl Random {
 /// Fills `mib` MiB with blocks of `sizes`, frees all but one in `kept`, and collects: the live blocks, and the bytes that
 /// stay resident.
 fn thin_out(sizes: impl Fn(&mut Random) -> usize, mib: u64, kept: usize) -> (Vec<Block>, u64) {
+    thin_out_and(|| millpond::collect(true), sizes, mib, kept)
+}
+
+/// As [`thin_out`], with something else in the end.
+fn thin_out_and(
+    then: impl Fn(),
+    sizes: impl Fn(&mut Random) -> usize,
+    mib: u64,
+    kept: usize,
+) -> (Vec<Block>, u64) {
     let mut random = Random(1);
     let mut held: Vec<Block> = Vec::with_capacity(1 << 20);
     let mut live: Vec<Block> = Vec::with_capacity(1 << 16);
@@ -74,7 +85,7 @@ fn thin_out(sizes: impl Fn(&mut Random) -> usize, mib: u64, kept: usize) -> (Vec
             _ => block.free(),
         }
     }
-    millpond::collect(true);
+    then();
     // The vector's own memory was touched on the way.
     let vector = count * size_of::<Block>() as u64;
     (live, resident().saturating_sub(before + vector))
@@ -85,6 +96,16 @@ fn one_object_in_a_thousand_pins_system_pages_only() {
     live.iter().for_each(check);
     // About 250 objects, at most two system pages each, and what is the process's own.
     assert!(left <= 128 * MIB / 20, "{} MiB are left", left / MIB);
+}
+
+fn without_collecting_a_phase_that_frees_gives_most_back() {
+    let sizes = |random: &mut Random| 257 + random.below(768);
+    let (live, left) = thin_out_and(|| (), sizes, 256, 1_000);
+    // The reserve, 64 pages that became sparse last, and what is pinned. Pages would be 29% without holes.
+    assert!(left <= 256 * MIB / 6, "{} MiB are left", left / MIB);
+    // What was given back is used again.
+    let (again, _) = thin_out_and(|| (), sizes, 256, 1_000);
+    live.iter().chain(&again).for_each(check);
 }
 
 fn a_large_block_in_each_page_pins_system_pages_only() {

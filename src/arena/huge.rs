@@ -6,7 +6,7 @@
 //!
 //! - not for the first 32 MiB of an arena: small processes stay small;
 //! - when a claim is the first one in a region (claims take the lowest free run, so all below is in use), and it is for
-//!   what will be touched as a whole: a page of one or two slices, whose blocks, mostly of at most 4 KiB, are linked
+//!   what will be touched as a whole: a page of at most four slices, whose blocks, mostly of at most 4 KiB, are linked
 //!   when they are carved, or a block of 4 MiB and more. The larger classes between them are often touched in part.
 //! - When part of a huge page is given back, no more huge pages are made in its region: the system would otherwise fill
 //!   the gaps of those that it assembles, and what was given back would be resident again. A region that became wholly
@@ -29,8 +29,8 @@ pub const UNIT: SliceCount = SliceCount((2 * MIB / SLICE_SIZE) as u32);
 pub const REGION: SliceCount = SliceCount((16 * MIB / SLICE_SIZE) as u32);
 /// Regions at the bottom of an arena that never get huge pages.
 const SPARED: u32 = 2;
-/// The largest page of blocks of at most 4 KiB. (Those of 4 to 8 KiB have such pages, too.)
-const DENSE_PAGE: SliceCount = SliceCount(2);
+/// The largest page of blocks of at most 4 KiB. (Those of 4 to 16 KiB have such pages, too.)
+const DENSE_PAGE: SliceCount = SliceCount(4);
 /// The smallest block that is taken to be used as a whole.
 const WHOLE_BLOCK: SliceCount = SliceCount((4 * MIB / SLICE_SIZE) as u32);
 

@@ -220,6 +220,12 @@ pub fn purge_all() {
     RESERVE.bonus.store(0, Relaxed);
 }
 
+/// Whether the reserve is about as large as it may be (a purge leaves some room): so much was freed lately that what is
+/// freed now goes back.
+pub fn is_full() -> bool {
+    held_bytes() >= limit() / 2
+}
+
 /// Whether a page of `bytes` that was freed remotely as a whole is to be discarded by its last freer; if not, it is
 /// counted among the pinned until [`unpin`].
 pub fn over_with(bytes: usize) -> bool {

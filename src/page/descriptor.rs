@@ -15,7 +15,7 @@ use crate::free_list::news::Announced;
 use crate::free_list::{Block, Chain};
 use crate::size_class::SizeClass;
 use crate::sync::AtomicPtr;
-use crate::units::SliceCount;
+use crate::units::{SLICE_SIZE, SliceCount};
 use static_assertions::{const_assert, const_assert_eq};
 use std::cell::Cell;
 use std::mem::offset_of;
@@ -162,16 +162,33 @@ impl OwnedLine {
         self.arm();
     }
 
-    /// The next local free to look at: the first one of a page in no queue or only uncarved; the one that empties a
-    /// partly used page; none of a current page; one too many of a page that is free already.
+    /// The next local free to look at: the first one of a page in no queue or only uncarved; the one that makes a partly
+    /// used page sparse, and the one that empties it; none of a current page; one too many of a page that is free already.
     #[inline]
     pub fn arm(&self) {
         self.event_at.set(match self.place.get() {
             Place::Full | Place::Uncarved => self.local_count.get() + 1,
+            Place::Partial if self.local_count.get() < self.sparse_from() => self.sparse_from(),
             Place::Partial => self.carved.get() - u32::from(self.sunk.get()),
             Place::Current => u32::MAX,
             Place::Warm | Place::Waiting => self.local_count.get() + 1,
         });
+    }
+
+    /// The length of the local list from which on the page is sparse: with an eighth of its blocks in use or less. Not for
+    /// a few system pages, nor for the larger blocks.
+    fn sparse_from(&self) -> u32 {
+        if !self.class.get().is_dense() || (self.carved_bytes() as usize) < SLICE_SIZE / 2 {
+            return 0;
+        }
+        let sparse = self.carved.get() - self.carved.get() / 8;
+        sparse.saturating_sub(u32::from(self.sunk.get()))
+    }
+
+    /// At most an eighth of the blocks is in use, and there is something to gain by giving system pages back.
+    pub fn is_sparse(&self) -> bool {
+        let from = self.sparse_from();
+        from > 0 && self.local_count.get() >= from
     }
 
     /// Pushes a freed block; true when [`OwnedLine::arm`] asked to be told.

@@ -2,7 +2,7 @@
 //! [`free_elsewhere`]: the registry finds the page, and the block goes onto the bin's list as recycled, onto its page's
 //! local list, or onto its page's remote list.
 
-use super::{Heap, exit, recycle, settle, slot, unclassed};
+use super::{Heap, exit, recycle, settle, slot, sparse, unclassed};
 use crate::abort;
 use crate::arena::{registry, reserve};
 use crate::large;
@@ -277,6 +277,7 @@ fn local_event(heap: &'static Heap, page: PageRef, block: NonNull<u8>) {
         abort::misuse(block.addr().get(), DOUBLE_FREE);
     }
     settle::replace(heap, page);
+    sparse::note(heap, page);
     recycle::trim(heap);
 }
 

@@ -87,6 +87,8 @@ pub struct Heap {
     pub pages: Cell<u32>,
     /// The bytes of the warm pages.
     pub warm_bytes: Cell<usize>,
+    /// Pages that became sparse.
+    pub sparse: sparse::Candidates,
     /// News taken and not settled yet.
     pub pending: Pending<Descriptor>,
     /// Partly used pages may hold frees that the statistics have not counted.
@@ -139,6 +141,7 @@ impl Heap {
             warm: [const { PageQueue::new() }; PAGE_SIZES],
             pages: Cell::new(0),
             warm_bytes: Cell::new(0),
+            sparse: sparse::Candidates::new(),
             pending: Pending::new(),
             uncounted: Cell::new(false),
             tenanted: Cell::new(false),

@@ -1,6 +1,6 @@
 //! Settling news: the remote frees of a page come back to its heap, and the page moves to where it now belongs.
 
-use super::{Heap, check, idle};
+use super::{Heap, check, idle, sparse};
 use crate::abort;
 use crate::arena::{self, registry, reserve};
 use crate::free_list::news::Leased;
@@ -71,6 +71,7 @@ fn settle(heap: &'static Heap, page: PageRef) -> bool {
     }
     owned.overlooked.set(false);
     replace(heap, page);
+    sparse::note(heap, page);
     true
 }
 

@@ -5,8 +5,9 @@
 //!   (`OwnedLine::sunk`, `OwnedLine::holes`).
 //! - Larger blocks contain system pages: a free one keeps its first, with the link, and loses the others.
 //!
-//! Done by `collect(true)`, and by the background thread for heaps without a thread. Costs a walk over the lists of the
-//! partly used pages, and what touching the memory again costs whoever allocates from it: so never in passing.
+//! Done by `collect(true)`, by the background thread for heaps without a thread, and in passing: a page that became
+//! sparse (an eighth in use) and still is when 64 more have, while the reserve is full: so in a phase that frees a lot.
+//! Costs a walk over the page's list, and page faults for whoever allocates there again.
 
 use super::{Heap, settle};
 use crate::abort;
@@ -14,30 +15,89 @@ use crate::arena::{self, reserve};
 use crate::free_list::Block;
 use crate::free_list::address_order::{Blocks, CORRUPTED, Marks};
 use crate::os;
-use crate::page::descriptor::{HOLE, OwnedLine, PageRef};
+use crate::page::descriptor::{HOLE, OwnedLine, PageRef, Place};
 use crate::size_class::SizeClass;
+use std::cell::Cell;
 use std::ops::Range;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
+
+/// How many pages become sparse before one that did is looked at again: most are wholly free by then.
+const LAG: usize = 64;
+
+/// The pages of a heap that became sparse last. Some are other heaps' since, or no pages any more.
+pub struct Candidates {
+    pages: [Cell<Option<PageRef>>; LAG],
+    count: Cell<usize>,
+}
+
+impl Candidates {
+    /// None.
+    pub const fn new() -> Self {
+        Self {
+            pages: [const { Cell::new(None) }; LAG],
+            count: Cell::new(0),
+        }
+    }
+
+    /// Adds a page; the one that was added `LAG` pages ago.
+    fn push(&self, page: PageRef) -> Option<PageRef> {
+        let count = self.count.get();
+        let last = self.pages[count.wrapping_sub(1) % LAG].get();
+        if last.is_some_and(|last| ptr::eq(last, page)) {
+            return None;
+        }
+        self.count.set(count.wrapping_add(1));
+        self.pages[count % LAG].replace(Some(page))
+    }
+}
+
+/// Notes that a page of a heap that the caller holds may have become sparse, and gives back what is free inside one that
+/// has been for long.
+pub fn note(heap: &'static Heap, page: PageRef) {
+    if is_sparse(heap, page)
+        && let Some(old) = heap.sparse.push(page)
+        && reserve::is_full()
+        && is_sparse(heap, old)
+    {
+        thin(heap, old);
+    }
+}
+
+fn is_sparse(heap: &'static Heap, page: PageRef) -> bool {
+    if !ptr::eq(page.shared().owner(), heap) {
+        return false;
+    }
+    // SAFETY: the page is of the heap that the caller holds.
+    let owned = unsafe { page.owned() };
+    owned.place.get() == Place::Partial && owned.is_sparse()
+}
 
 /// Gives back what is free inside the partly used pages of a heap whose lease the caller holds.
 pub fn discard_all(heap: &'static Heap) {
     for class in SizeClass::all() {
         for page in heap.queues(class).partial.iter() {
-            // SAFETY: the page is of the heap that the caller holds.
-            let owned = unsafe { page.owned() };
-            settle::count_local(heap, owned);
-            let discarded = if !class.is_dense() {
-                inside_blocks(page, owned)
-            } else if os::page_size() == HOLE {
-                make_holes(page, owned)
-            } else {
-                0
-            };
-            if discarded > 0 {
-                reserve::count_discarded_inside(discarded);
-                settle::replace(heap, page);
-            }
+            thin(heap, page);
         }
+    }
+}
+
+/// Gives back what is free inside a partly used page of a heap that the caller holds.
+#[cold]
+#[inline(never)]
+fn thin(heap: &'static Heap, page: PageRef) {
+    // SAFETY: the page is of the heap that the caller holds.
+    let owned = unsafe { page.owned() };
+    settle::count_local(heap, owned);
+    let discarded = if !owned.class.get().is_dense() {
+        inside_blocks(page, owned)
+    } else if os::page_size() == HOLE {
+        make_holes(page, owned)
+    } else {
+        0
+    };
+    if discarded > 0 {
+        reserve::count_discarded_inside(discarded);
+        settle::replace(heap, page);
     }
 }
 
