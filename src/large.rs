@@ -4,6 +4,7 @@
 //! reallocating it cheap. A huge block is a mapping of its own, from a small cache of them where one fits. Both are
 //! nobody's: whoever frees such a block is the only thread that can reach it, so it is released on the spot.
 
+use crate::arena::huge::WHOLE_BLOCK;
 use crate::arena::mappings::{self, Mapping};
 use crate::arena::{self, MAX_ARENA_BLOCK, registry};
 use crate::os;
@@ -55,7 +56,8 @@ fn identity(kind: Kind, start: NonNull<u8>, block_bytes: usize, arena: u32) -> I
 
 fn large(slices: SliceCount, align: usize, zeroed: bool) -> Option<LargeBlock> {
     let align = (align / SLICE_SIZE).max(1) as u32;
-    let run = arena::claim(slices, align)?;
+    // Larger blocks are mostly filled; of what is smaller, a huge page would be a large part.
+    let run = arena::claim(slices, align, slices >= WHOLE_BLOCK)?;
     let page = registry::slice_descriptor(run.start.addr().get())?;
     page.shared().register(
         identity(Kind::Large, run.start, slices.bytes(), run.arena),

@@ -6,8 +6,8 @@
 //!
 //! - not for the first 32 MiB of an arena: small processes stay small;
 //! - when a claim is the first one in a region (claims take the lowest free run, so all below is in use), and it is for
-//!   what will be touched as a whole: a page of at most four slices, whose blocks, mostly of at most 4 KiB, are linked
-//!   when they are carved, or a block of 4 MiB and more. The larger classes between them are often touched in part.
+//!   what will be touched as a whole: a page whose blocks of at most 4 KiB are linked when they are carved, or a block of
+//!   4 MiB and more. The larger classes between them are often touched in part.
 //! - When part of a huge page is given back, no more huge pages are made in its region: the system would otherwise fill
 //!   the gaps of those that it assembles, and what was given back would be resident again. A region that became wholly
 //!   free and is claimed anew is asked for again. (So whole ones are given back first, `arena::purge`.)
@@ -29,10 +29,8 @@ pub const UNIT: SliceCount = SliceCount((2 * MIB / SLICE_SIZE) as u32);
 pub const REGION: SliceCount = SliceCount((16 * MIB / SLICE_SIZE) as u32);
 /// Regions at the bottom of an arena that never get huge pages.
 const SPARED: u32 = 2;
-/// The largest page of blocks of at most 4 KiB. (Those of 4 to 16 KiB have such pages, too.)
-const DENSE_PAGE: SliceCount = SliceCount(4);
 /// The smallest block that is taken to be used as a whole.
-const WHOLE_BLOCK: SliceCount = SliceCount((4 * MIB / SLICE_SIZE) as u32);
+pub const WHOLE_BLOCK: SliceCount = SliceCount((4 * MIB / SLICE_SIZE) as u32);
 
 /// Which regions of an arena have been advised, one bit each. Two threads may disagree for a moment about a region;
 /// then it has huge pages where it shouldn't or lacks them where it could have them.
@@ -44,11 +42,6 @@ pub struct Regions {
 /// How many words [`Regions`] need for an arena of `slices`.
 pub const fn words_for(slices: usize) -> usize {
     SliceBitmap::words_for(slices.div_ceil(REGION.0 as usize))
-}
-
-/// Whether a claim of `count` slices is for memory that will be touched as a whole.
-pub fn is_dense(count: SliceCount) -> bool {
-    count <= DENSE_PAGE || count >= WHOLE_BLOCK
 }
 
 fn region_of(index: SliceIndex) -> u32 {
@@ -68,14 +61,14 @@ impl Regions {
         SliceBitmap::new(self.advised, self.count)
     }
 
-    /// Whether a claim of `count` slices at `index` may be the first of a region, and is for what gets huge pages.
+    /// Whether a claim of `count` slices at `index` may be the first of a region that may have huge pages.
     #[inline]
     pub fn may_begin(index: SliceIndex, count: SliceCount) -> bool {
         let first = index.0.next_multiple_of(REGION.0);
-        first < index.0 + count.0 && is_dense(count) && first / REGION.0 >= SPARED
+        first < index.0 + count.0 && first / REGION.0 >= SPARED
     }
 
-    /// After a claim for which [`Regions::may_begin`] holds: asks for huge pages in each region that begins in it and
+    /// After a claim of memory that will be touched as a whole, for which [`Regions::may_begin`] holds: asks for huge pages in each region that begins in it and
     /// has nothing in use, and nothing with old contents, but what was claimed. `base` is where the arena starts, and
     /// memory is accessible up to `committed`.
     #[cold]

@@ -141,7 +141,7 @@ mod native {
             true
         }
 
-        fn claim(&self, number: usize, count: SliceCount, align: u32) -> Option<Run> {
+        fn claim(&self, number: usize, count: SliceCount, align: u32, dense: bool) -> Option<Run> {
             let bias = self.base.addr().get() / SLICE_SIZE;
             let hint = if align <= count.0 {
                 self.hint(count)
@@ -160,7 +160,7 @@ mod native {
                 self.claimed().release(index, count);
                 return None;
             }
-            if Regions::may_begin(index, count) {
+            if dense && Regions::may_begin(index, count) {
                 // Relaxed: as in `commit`, which was called before.
                 let committed = SliceIndex(self.committed.load(Ordering::Relaxed));
                 let bitmaps = (self.claimed(), self.dirty());
@@ -190,19 +190,21 @@ mod native {
         }
     }
 
-    /// Claims `count` slices starting at a multiple of `align` slices, both powers of two or the alignment 1.
+    /// Claims `count` slices starting at a multiple of `align` slices, both powers of two or the alignment 1. `dense`:
+    /// they will be touched as a whole, so they may have huge pages.
     /// `None` when the system has no more address space or memory. Lock-free.
-    pub fn claim(count: SliceCount, align: u32) -> Option<Run> {
+    pub fn claim(count: SliceCount, align: u32, dense: bool) -> Option<Run> {
         loop {
             if let Some(run) =
-                arenas().find_map(|(number, arena)| arena.claim(number, count, align))
+                arenas().find_map(|(number, arena)| arena.claim(number, count, align, dense))
             {
                 return Some(run);
             }
             for (_, arena) in arenas() {
                 arena.lower_hints(SliceIndex(0));
             }
-            let whole = arenas().find_map(|(number, arena)| arena.claim(number, count, align));
+            let whole =
+                arenas().find_map(|(number, arena)| arena.claim(number, count, align, dense));
             if whole.is_some() {
                 return whole;
             }

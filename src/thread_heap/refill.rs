@@ -295,8 +295,12 @@ fn carve(heap: &Heap, bin: &Bin, page: PageRef) -> Refill {
     let owned = owned(page);
     let class = owned.class.get();
     let bytes = class.bytes();
-    let clean = owned.clean.get() && owned.holes.get() == 0;
+    let holes = owned.holes.get();
+    let clean = owned.clean.get() && holes == 0;
     let blocks = owned.take_uncarved((CARVE_BYTES / bytes).max(1) as u32);
+    if owned.holes.get() != holes {
+        heap.sparse.regret();
+    }
     let block = |index: u32| {
         let address = page.shared().start().wrapping_add(index as usize * bytes);
         // SAFETY: the block lies in the page, above address 0.
@@ -343,7 +347,7 @@ fn fresh(heap: &'static Heap, bin: &Bin, class: SizeClass) -> Refill {
     background::ensure();
     idle::age(false);
     let slices = class.page_slices();
-    let Some(run) = arena::claim(slices, slices.0) else {
+    let Some(run) = arena::claim(slices, slices.0, class.is_dense()) else {
         return Refill::NONE;
     };
     // A signal handler that interrupted the claim may have refilled the bin.

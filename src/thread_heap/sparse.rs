@@ -6,60 +6,117 @@
 //! - Larger blocks contain system pages: a free one keeps its first, with the link, and loses the others.
 //!
 //! Done by `collect(true)`, by the background thread for heaps without a thread, and in passing: a page that became
-//! sparse (an eighth in use) and still is when 64 more have, while the reserve is full: so in a phase that frees a lot.
+//! sparse (an eighth in use) and still is when 64 more have, in a phase that frees a lot: few bins were refilled
+//! meanwhile, few holes were carved again lately, the reserve is full, and at least 64 MiB are in use.
+//!
 //! Costs a walk over the page's list, and page faults for whoever allocates there again.
 
 use super::{Heap, settle};
 use crate::abort;
 use crate::arena::{self, reserve};
+use crate::config;
 use crate::free_list::Block;
 use crate::free_list::address_order::{Blocks, CORRUPTED, Marks};
 use crate::os;
 use crate::page::descriptor::{HOLE, OwnedLine, PageRef, Place};
 use crate::size_class::SizeClass;
+use crate::units::MIB;
 use std::cell::Cell;
 use std::ops::Range;
 use std::ptr::{self, NonNull};
 
 /// How many pages become sparse before one that did is looked at again: most are wholly free by then.
 const LAG: usize = 64;
+/// A heap that refilled its bins more often meanwhile is not in a phase that frees: it will use the page again.
+const FEW_REFILLS: u64 = LAG as u64;
+/// A process that uses less has little to gain.
+const FROM_BYTES: usize = 64 * MIB;
+/// How many holes may be carved again within two purge delays, about, before no more are made in passing.
+const FEW_REGRETS: u32 = 64;
 
 /// The pages of a heap that became sparse last. Some are other heaps' since, or no pages any more.
 pub struct Candidates {
-    pages: [Cell<Option<PageRef>>; LAG],
+    noted: [Cell<Noted>; LAG],
     count: Cell<usize>,
+    /// Holes that were carved again, halved with each purge delay; and when that was done last, in milliseconds.
+    regrets: Cell<u32>,
+    halved: Cell<u64>,
+}
+
+#[derive(Clone, Copy)]
+struct Noted {
+    page: Option<PageRef>,
+    /// How often the heap had refilled a bin by then.
+    refills: u64,
 }
 
 impl Candidates {
     /// None.
     pub const fn new() -> Self {
+        const NONE: Noted = Noted {
+            page: None,
+            refills: 0,
+        };
         Self {
-            pages: [const { Cell::new(None) }; LAG],
+            noted: [const { Cell::new(NONE) }; LAG],
             count: Cell::new(0),
+            regrets: Cell::new(0),
+            halved: Cell::new(0),
         }
     }
 
-    /// Adds a page; the one that was added `LAG` pages ago.
-    fn push(&self, page: PageRef) -> Option<PageRef> {
+    /// Adds a page; what was added `LAG` pages ago. A page that was added last isn't added again.
+    fn push(&self, new: Noted) -> Option<Noted> {
         let count = self.count.get();
-        let last = self.pages[count.wrapping_sub(1) % LAG].get();
-        if last.is_some_and(|last| ptr::eq(last, page)) {
+        let last = self.noted[count.wrapping_sub(1) % LAG].get();
+        if last
+            .page
+            .zip(new.page)
+            .is_some_and(|(last, new)| ptr::eq(last, new))
+        {
             return None;
         }
         self.count.set(count.wrapping_add(1));
-        self.pages[count % LAG].replace(Some(page))
+        Some(self.noted[count % LAG].replace(new))
+    }
+
+    /// Notes that a hole is carved again.
+    pub fn regret(&self) {
+        self.regrets.set(self.regrets.get().saturating_add(1));
+    }
+
+    fn regrets_little(&self) -> bool {
+        let now = os::now_ms();
+        if now.wrapping_sub(self.halved.get()) >= config::purge_delay_ms() {
+            self.halved.set(now);
+            self.regrets.set(self.regrets.get() / 2);
+        }
+        self.regrets.get() <= FEW_REGRETS
     }
 }
 
 /// Notes that a page of a heap that the caller holds may have become sparse, and gives back what is free inside one that
 /// has been for long.
 pub fn note(heap: &'static Heap, page: PageRef) {
-    if is_sparse(heap, page)
-        && let Some(old) = heap.sparse.push(page)
+    if !is_sparse(heap, page) {
+        return;
+    }
+    let counters = &heap.counters;
+    let refills =
+        counters.reused_pages.get() + counters.carved_refills.get() + counters.fresh_pages.get();
+    let new = Noted {
+        page: Some(page),
+        refills,
+    };
+    if let Some(old) = heap.sparse.push(new)
+        && let Some(page) = old.page
+        && refills - old.refills <= FEW_REFILLS
         && reserve::is_full()
-        && is_sparse(heap, old)
+        && reserve::claimed_bytes() >= FROM_BYTES
+        && heap.sparse.regrets_little()
+        && is_sparse(heap, page)
     {
-        thin(heap, old);
+        thin(heap, page);
     }
 }
 
