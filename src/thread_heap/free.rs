@@ -276,8 +276,12 @@ fn local_event(heap: &'static Heap, page: PageRef, block: NonNull<u8>) {
     {
         abort::misuse(block.addr().get(), DOUBLE_FREE);
     }
+    if owned.place.get() == Place::Partial && !owned.is_free() {
+        // It became sparse, and stays where it is.
+        owned.arm();
+        return sparse::note(heap, page);
+    }
     settle::replace(heap, page);
-    sparse::note(heap, page);
     recycle::trim(heap);
 }
 
