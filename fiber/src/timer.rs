@@ -15,7 +15,8 @@ struct Entry(*const Waiter);
 unsafe impl Send for Entry {}
 
 /// A worker's timers. Its own fibers start them and its own loop fires them; a fiber that has moved may stop one from
-/// elsewhere, and where fibers may move another worker may fire what is late, hence the lock, which nobody holds for longer than a step in the tree.
+/// elsewhere, and where fibers may move another worker may fire what is late, hence the lock, which nobody holds for
+/// longer than a step in the tree.
 pub struct Timers {
     entries: Mutex<(BTreeMap<Key, Entry>, u64)>,
     /// Nanoseconds from `start` to the first deadline; the maximum when there is none.

@@ -68,9 +68,9 @@ impl Regions {
         first < index.0 + count.0 && first / REGION.0 >= SPARED
     }
 
-    /// After a claim of memory that will be touched as a whole, for which [`Regions::may_begin`] holds: asks for huge pages in each region that begins in it and
-    /// has nothing in use, and nothing with old contents, but what was claimed. `base` is where the arena starts, and
-    /// memory is accessible up to `committed`.
+    /// After a claim of memory that will be touched as a whole, for which [`Regions::may_begin`] holds: asks for huge
+    /// pages in each region that begins in it and has nothing in use, and nothing with old contents, but what was
+    /// claimed. `base` is where the arena starts, and memory is accessible up to `committed`.
     #[cold]
     #[inline(never)]
     pub fn begin(

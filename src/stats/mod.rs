@@ -41,14 +41,14 @@ stats! {
     /// Blocks freed outside their bin's current page that went straight back into the bin, without a visit to their
     /// page. Counted among the frees, and among the allocations since they are in a bin again.
     recycled,
-    /// Refills served by a page that was claimed from an arena (step 8).
+    /// Refills served by a page that was claimed from an arena (step 11).
     fresh_pages,
     /// The bytes of those pages.
     fresh_page_bytes,
     /// Refills served by freed blocks: by a batch of recycled ones, or from the current page, news, partly used, warm
-    /// or adopted pages (steps 1 to 4, 6 and 7).
+    /// or adopted pages (steps 1, 3 to 7, 9 and 10).
     reused_pages,
-    /// Refills served by blocks of a page in use that were never handed out before (step 5). Not counted as reuse,
+    /// Refills served by blocks of a page in use that were never handed out before, or lie in memory that was given back or is carved anew (steps 2 and 8). Not counted as reuse,
     /// since no free made them available.
     carved_refills,
     /// Blocks freed by a thread that doesn't hold the heap of their page, counted when they were pushed; a thread

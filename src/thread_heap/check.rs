@@ -2,7 +2,7 @@
 //! design's kind was exactly that.
 //!
 //! When a refill starts, the pages of its class that have undrained frees are noted: the current page, and those among
-//! the heap's news. When it gets to step 8, it walks all pages that the heap has of the class. Of one whose token is
+//! the heap's news. When it gets to step 11, it walks all pages that the heap has of the class. Of one whose token is
 //! out, two things are asked, or the process is ended:
 //!
 //! - It was not noted, or was drained since: otherwise a step before overlooked it.
@@ -55,7 +55,7 @@ pub use switches::*;
 #[inline(always)]
 pub fn at_refill(_: &'static Heap, _: SizeClass) {}
 
-/// Before step 8.
+/// Before step 11.
 #[cfg(not(debug_assertions))]
 #[inline(always)]
 pub fn before_fresh_page(_: &'static Heap, _: SizeClass) {}
@@ -91,7 +91,7 @@ mod walks {
         each_known(heap, note);
     }
 
-    /// Before step 8.
+    /// Before step 11.
     pub fn before_fresh_page(heap: &'static Heap, class: SizeClass) {
         if let Some(page) = heap.bin(class).page.get() {
             check(heap, class, page);

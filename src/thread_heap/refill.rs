@@ -171,13 +171,6 @@ fn from_any(heap: &'static Heap, bin: &Bin, class: SizeClass) -> Option<Refill> 
     if let Some(found) = take_partial(heap, bin, class) {
         return Some(found);
     }
-    if let Some(block) = bin
-        .page
-        .get()
-        .and_then(|page| drain_active(heap, bin, page))
-    {
-        return Some(reused(heap, block));
-    }
     let carved = carve_any(heap, bin, class)?;
     heap.counters.carved_refills.add(1);
     Some(carved)

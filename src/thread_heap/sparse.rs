@@ -1,4 +1,4 @@
-//! Gives back the system pages inside sparse pages, so that one live object doesn't pin 64 KiB.
+//! Gives back the system pages inside sparse pages, so that one live object doesn't pin its page.
 //!
 //! - Where blocks are at most 4 KiB, a system page whose every block is free becomes a **hole**: the blocks that start in
 //!   it lose their links with the contents, so they leave the list, and are carved anew when nothing else is free
