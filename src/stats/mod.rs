@@ -48,8 +48,9 @@ stats! {
     /// Refills served by freed blocks: by a batch of recycled ones, or from the current page, news, partly used, warm
     /// or adopted pages (steps 1, 3 to 7, 9 and 10).
     reused_pages,
-    /// Refills served by blocks of a page in use that were never handed out before, or lie in memory that was given back or is carved anew (steps 2 and 8). Not counted as reuse,
-    /// since no free made them available.
+    /// Refills served by blocks of a page in use that were on no list (steps 2 and 8): never handed out before, for most
+    /// of them. Not counted as reuse, since no free made them available; but those of a page that is carved anew, and
+    /// of system pages that were given back, are counted here, too.
     carved_refills,
     /// Blocks freed by a thread that doesn't hold the heap of their page, counted when they were pushed; a thread
     /// without a heap adds up to 255 of them when it calls `collect` or `stats`, or ends.
