@@ -223,6 +223,13 @@ pub fn new<F: FnOnce() -> T, T>(
 }
 
 impl Header {
+    /// Whether the task has begun to run, in a fiber of its own.
+    ///
+    /// The caller owns the task: nobody else may begin it meanwhile.
+    pub fn has_begun(&self) -> bool {
+        !self.runner.get().is_null()
+    }
+
     /// Runs the task on the caller's stack, up to the stored outcome.
     ///
     /// # Safety

@@ -2,8 +2,10 @@
 
 mod support;
 
+use millpond_fiber::sync::Semaphore;
 use millpond_fiber::{
     Builder, CancelToken, Cancelled, Fiber, FiberLocal, JoinError, Runtime, Shutdown, Victims,
+    nursery,
 };
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -544,6 +546,53 @@ fn with_migration_timers_are_punctual_beside_a_fiber_that_computes() {
             ticks > 50,
             "{ticks} ticks of a millisecond in half a second"
         );
+    });
+}
+
+/// With migration, what a join forked may have begun elsewhere, waited, and come back to the top of the caller's queue. It
+/// must not be taken for a fork that nobody stole.
+#[test]
+fn with_migration_a_fork_that_came_back_is_not_begun_again() {
+    watched(|| {
+        // SAFETY: the fibers keep nothing of their threads over a wait.
+        let builder = unsafe { Runtime::builder().workers(2).migrate_started_fibers() };
+        let runtime = builder.build().unwrap();
+        runtime.block_on(|| {
+            for _ in 0..200 {
+                let (first, second) = (Semaphore::new(0), Semaphore::new(0));
+                let waiting = AtomicUsize::new(0);
+                let begun = AtomicUsize::new(0);
+                let wait_for = |semaphore: &Semaphore| {
+                    waiting.fetch_add(1, Ordering::SeqCst);
+                    semaphore.acquire().forget();
+                };
+                nursery(|nursery| {
+                    nursery.spawn(|| wait_for(&first));
+                    while waiting.load(Ordering::SeqCst) == 0 {
+                        millpond_fiber::yield_now();
+                    }
+                    let a = || {
+                        // Without a wait, so that another worker has to begin the fork.
+                        while waiting.load(Ordering::SeqCst) < 2 {
+                            std::hint::spin_loop();
+                        }
+                        let parked = Instant::now();
+                        while parked.elapsed() < Duration::from_micros(50) {
+                            std::hint::spin_loop();
+                        }
+                        // The first goes next; the second waits in the queue.
+                        first.release(1);
+                        second.release(1);
+                    };
+                    let b = || {
+                        begun.fetch_add(1, Ordering::SeqCst);
+                        wait_for(&second);
+                    };
+                    millpond_fiber::join(a, b);
+                });
+                assert_eq!(begun.into_inner(), 1);
+            }
+        });
     });
 }
 

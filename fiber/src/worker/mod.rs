@@ -143,12 +143,14 @@ impl Worker {
         self.shared().wake_one(self.deque.len() <= FEW);
     }
 
-    /// Takes a fresh task out of its queue again, if it is the latest of this worker's that nobody has taken.
+    /// Takes a task out of its queue again, if it is the latest of this worker's that nobody has taken, and hasn't begun:
+    /// with migration, one that began elsewhere and waited may be woken into this queue.
     pub fn take_back(&self, task: NonNull<Header>) -> bool {
         let Some(latest) = self.deque.pop() else {
             return false;
         };
-        if latest.0 == task {
+        // SAFETY: what was taken out of a queue is the worker's.
+        if latest.0 == task && !unsafe { task.as_ref() }.has_begun() {
             return true;
         }
         self.deque.push(latest);

@@ -72,7 +72,7 @@ pub fn next_fresh() -> Option<NonNull<Header>> {
     let header = unsafe { next.as_ref() };
     // SAFETY: the worker's runner is running.
     let size = unsafe { &*worker.runner.get() }.size();
-    if header.runner.get().is_null() && worker.stack_size(header) == size {
+    if !header.has_begun() && worker.stack_size(header) == size {
         return Some(next);
     }
     worker.fetched.set(next.as_ptr());
