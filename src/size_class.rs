@@ -14,6 +14,7 @@
 
 use crate::units::{KIB, SLICE_SIZE, SliceCount, align_up};
 use static_assertions::const_assert;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The number of classes.
 pub const CLASSES: usize = 89;
@@ -84,6 +85,15 @@ impl SmallBins {
     }
 }
 
+/// The slices of a page for blocks of 257 bytes to 1 KiB.
+static MIDDLE_SLICES: AtomicU32 = AtomicU32::new(4);
+
+/// From now on pages for blocks of 257 bytes to 1 KiB have 64 KiB: for processes with little address space, of which
+/// each thread would have up to 16 such pages. No page of these classes may exist.
+pub fn use_small_pages() {
+    MIDDLE_SLICES.store(1, Ordering::Relaxed);
+}
+
 static BYTES: [u32; CLASSES] = {
     let mut bytes = [0; CLASSES];
     let mut i = 0;
@@ -135,12 +145,14 @@ impl SizeClass {
         compute_bytes(self.0 as usize) as usize <= MAX_DENSE
     }
 
-    /// The slices of a page of this class: 64 KiB up to blocks of 256 bytes and from 1 to 4 KiB, 256 KiB between them,
-    /// then 16 blocks up to pages of 512 KiB, then 8 (up to 1 MiB). `docs/decisions/004-page-sizes.md` has the figures.
+    /// The slices of a page of this class: 64 KiB up to blocks of 256 bytes and from 1 to 4 KiB, 256 KiB between them
+    /// (64 after [`use_small_pages`]), then 16 blocks up to pages of 512 KiB, then 8 (up to 1 MiB).
+    /// `docs/decisions/004-page-sizes.md` has the figures.
     #[inline]
-    pub const fn page_slices(self) -> SliceCount {
+    pub fn page_slices(self) -> SliceCount {
         SliceCount(match compute_bytes(self.0 as usize) as usize {
-            257..=1024 => 4,
+            // Relaxed: pages of these classes are made after the decision only.
+            257..=1024 => MIDDLE_SLICES.load(Ordering::Relaxed),
             0..=4096 => 1,
             4097..=8192 => 2,
             8193..=16384 => 4,
@@ -151,13 +163,13 @@ impl SizeClass {
 
     /// Which of the [`PAGE_SIZES`] its pages have.
     #[inline]
-    pub const fn page_size_index(self) -> usize {
+    pub fn page_size_index(self) -> usize {
         self.page_slices().0.trailing_zeros() as usize
     }
 
     /// How many blocks a page of this class holds.
     #[inline]
-    pub const fn capacity(self) -> u32 {
+    pub fn capacity(self) -> u32 {
         (self.page_slices().bytes() / compute_bytes(self.0 as usize) as usize) as u32
     }
 
@@ -211,9 +223,6 @@ impl BinOffset {
 /// The number of page sizes in use: 1, 2, 4, 8 and 16 slices.
 pub const PAGE_SIZES: usize = 5;
 
-const_assert!(SizeClass(CLASSES as u8 - 1).page_size_index() == PAGE_SIZES - 1);
-const_assert!(SizeClass(CLASSES as u8 - 1).capacity() == 8);
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,7 +248,7 @@ mod tests {
                 "{} starts another class",
                 before + 1
             );
-            assert!(class.capacity() >= 8);
+            assert!(class.capacity() >= 8 && class.page_size_index() < PAGE_SIZES);
             before = bytes;
         }
     }

@@ -60,8 +60,7 @@ fn address_space_limited_from_the_start() {
     plain.env("MALLOC_ARENA_MAX", "1");
     assert!(got(&limited(plain, 128 * KIB)) > 64 * KIB);
     for (limit, least) in [
-        // Pages of 256 KiB where there is room for a few dozen of them.
-        (32, 3),
+        (32, 5),
         (48, 16),
         (64, 28),
         (128, 84),

@@ -35,6 +35,8 @@ mod native {
     const STEPS: [usize; 5] = [64 << 30, 1 << 30, 64 * MIB, 8 * MIB, MIB];
     /// Arenas start on a multiple of the largest page, so that no page spans two arrays of the registry.
     const ARENA_ALIGN: usize = MIB;
+    /// Where the first arena is smaller, address space is scarce.
+    const PLENTY: usize = 64 * MIB;
     /// How much is made accessible at once.
     const COMMIT_STEP: usize = 16 * MIB;
     const MAX_ARENAS: usize = 4096;
@@ -213,6 +215,15 @@ mod native {
                 return None;
             }
         }
+    }
+
+    /// Whether the system gave so little address space at the first request that it is to be used sparingly, or populates
+    /// all that is reserved: the same answer each time. `None` when it gives none at all.
+    pub fn is_scarce() -> Option<bool> {
+        if arena(0).is_none() {
+            add_arena(SliceCount(1), 1);
+        }
+        Some(arena(0)?.slices < PLENTY / SLICE_SIZE)
     }
 
     /// Extends a claimed run of `count` slices by the `more` that follow it; whether the added part reads as zero.

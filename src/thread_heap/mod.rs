@@ -10,6 +10,7 @@ pub mod collect;
 pub mod exit;
 pub mod fork;
 pub mod free;
+pub mod fresh;
 pub mod idle;
 #[cfg(preload)]
 pub mod initial_exec;

@@ -21,14 +21,13 @@
 //!
 //! The work is proportional to the pages with news; no list is scanned in the hope of finding some.
 
-use super::{Bin, Heap, VACANT, background, check, fork, idle, recycle, settle, slot};
+use super::{Bin, Heap, VACANT, background, check, fork, fresh, idle, recycle, settle, slot};
 use crate::abort;
-use crate::arena::{self, registry, reserve};
+use crate::arena::{self, reserve};
 use crate::free_list::Block;
 use crate::free_list::address_order::{Blocks, CORRUPTED};
 use crate::free_list::news::Leased;
 use crate::page::descriptor::{OwnedLine, PageRef, Place};
-use crate::page::shared_line::{Identity, Kind};
 use crate::size_class::{BinOffset, SizeClass};
 use crate::units::{KIB, SliceCount};
 use std::ptr::{self, NonNull};
@@ -126,7 +125,7 @@ pub fn refill(heap: &'static Heap, class: SizeClass) -> Refill {
             break;
         }
     }
-    fresh(heap, bin, class)
+    open_fresh(heap, bin, class)
 }
 
 fn pop(bin: &Bin) -> Option<NonNull<Block>> {
@@ -329,7 +328,7 @@ fn open_warm(heap: &'static Heap, bin: &Bin, class: SizeClass, page: PageRef) ->
     let clean = line.clean.get() && line.touched.get() == 0;
     line.init(class, clean);
     if other_class {
-        identify(
+        fresh::identify(
             page,
             class,
             page.shared().start(),
@@ -341,47 +340,23 @@ fn open_warm(heap: &'static Heap, bin: &Bin, class: SizeClass, page: PageRef) ->
     carve(heap, bin, page)
 }
 
-/// A page from an arena.
-fn fresh(heap: &'static Heap, bin: &Bin, class: SizeClass) -> Refill {
+fn open_fresh(heap: &'static Heap, bin: &Bin, class: SizeClass) -> Refill {
     check::before_fresh_page(heap, class);
     background::ensure();
     idle::age(false);
-    let slices = class.page_slices();
-    let Some(run) = arena::claim(slices, slices.0, class.is_dense()) else {
+    let Some(run) = fresh::claim(class) else {
         return Refill::NONE;
     };
     // A signal handler that interrupted the claim may have refilled the bin.
     if let Some(block) = pop(bin) {
-        arena::release(run.start, run.arena, slices, SliceCount(0));
+        arena::release(run.start, run.arena, class.page_slices(), SliceCount(0));
         return Refill::used(block.as_ptr());
     }
-    let Some(page) = registry::slice_descriptor(run.start.addr().get()) else {
+    let Some(page) = fresh::page(heap, class, &run) else {
         return Refill::NONE;
     };
-    // SAFETY: the slices were just claimed, so nobody else can reach the page.
-    let line = unsafe { page.owned() };
-    line.touched.set(0);
-    line.init(class, run.clean);
-    identify(page, class, run.start.as_ptr(), run.arena, heap);
-    heap.pages.set(heap.pages.get() + 1);
-    heap.counters.fresh_pages.add(1);
-    heap.counters.fresh_page_bytes.add(slices.bytes() as u64);
     make_current(heap, bin, page);
     carve(heap, bin, page)
-}
-
-fn identify(page: PageRef, class: SizeClass, start: *mut u8, arena: u32, heap: &'static Heap) {
-    let identity = Identity {
-        kind: Kind::Binned,
-        // SAFETY: pages lie above address 0.
-        start: unsafe { NonNull::new_unchecked(start) },
-        block_bytes: class.bytes(),
-        capacity: class.capacity(),
-        bin: class.bin(),
-        arena,
-    };
-    page.shared().register(identity, heap.as_owner());
-    registry::mark(page, class.page_slices(), Some(class.bin()));
 }
 
 fn count_allocated(heap: &Heap, class: SizeClass, blocks: u32) {
