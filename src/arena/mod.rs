@@ -78,6 +78,8 @@ mod native {
         pub arena: u32,
         /// All of it reads as zero.
         pub clean: bool,
+        /// All of it has been in use, and nothing was given back since.
+        pub resident: bool,
     }
 
     fn arena(number: usize) -> Option<&'static Arena> {
@@ -179,6 +181,7 @@ mod native {
                 start,
                 arena: number as u32,
                 clean: old.0 == 0,
+                resident: old == count,
             })
         }
 

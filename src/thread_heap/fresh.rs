@@ -35,14 +35,13 @@ pub fn page(heap: &'static Heap, class: SizeClass, run: &Run) -> Option<PageRef>
     let page = registry::slice_descriptor(run.start.addr().get())?;
     // SAFETY: the slices were just claimed, so nobody else can reach the page.
     let line = unsafe { page.owned() };
-    line.touched.set(0);
+    let bytes = class.page_slices().bytes();
+    line.touched.set(if run.resident { bytes as u32 } else { 0 });
     line.init(class, run.clean);
     identify(page, class, run.start.as_ptr(), run.arena, heap);
     heap.pages.set(heap.pages.get() + 1);
     heap.counters.fresh_pages.add(1);
-    heap.counters
-        .fresh_page_bytes
-        .add(class.page_slices().bytes() as u64);
+    heap.counters.fresh_page_bytes.add(bytes as u64);
     Some(page)
 }
 

@@ -118,6 +118,10 @@ pub struct Recycling {
     allowance: Cell<u32>,
     /// Bytes of pages released since the last refill by freed blocks.
     released: Cell<usize>,
+    /// Batches were trimmed since the last refill by freed blocks.
+    ebbing: Cell<bool>,
+    /// No bin was refilled since all bins' lists went back: they hold blocks of their current pages only.
+    swept: Cell<bool>,
     /// [`trim`] is under way.
     trimming: Cell<bool>,
     /// When [`age`] last looked, in milliseconds.
@@ -132,6 +136,8 @@ impl Recycling {
             count: Cell::new(0),
             allowance: Cell::new(0),
             released: Cell::new(0),
+            ebbing: Cell::new(false),
+            swept: Cell::new(false),
             trimming: Cell::new(false),
             aged: Cell::new(0),
         }
@@ -160,7 +166,7 @@ impl Recycling {
     }
 
     fn may_push(&self, class: SizeClass) -> bool {
-        let first = self.of(class).top.get().is_null();
+        let first = self.of(class).top.get().is_null() && !self.ebbing.get();
         (first || self.allowance.get() > 0) && self.count.get() < self.most()
     }
 
@@ -214,6 +220,10 @@ fn credit(class: SizeClass) -> u32 {
     (BATCH_BYTES / class.bytes()) as u32
 }
 
+fn recycled_classes() -> impl Iterator<Item = SizeClass> {
+    (FROM.0..CLASSES as u8).map(SizeClass)
+}
+
 /// Whether blocks of the class are recycled at all.
 #[inline(always)]
 pub fn applies(class: SizeClass) -> bool {
@@ -261,6 +271,7 @@ pub fn take_batch(heap: &Heap, bin: &Bin, class: SizeClass) -> Option<NonNull<Bl
     let batches = heap.recycling.of(class);
     batches.credit.set(credit(class));
     batches.open.set(true);
+    heap.recycling.swept.set(false);
     let list = pop(heap, class)?;
     note_reuse(heap);
     // SAFETY: the batch is the heap's holder's.
@@ -273,6 +284,7 @@ pub fn take_batch(heap: &Heap, bin: &Bin, class: SizeClass) -> Option<NonNull<Bl
 #[inline]
 pub fn note_reuse(heap: &Heap) {
     heap.recycling.allowance.set(ALLOWANCE);
+    heap.recycling.ebbing.set(false);
     heap.recycling.released.set(0);
 }
 
@@ -291,25 +303,44 @@ fn trim_all(heap: &'static Heap) {
     let recycling = &heap.recycling;
     // What goes back frees pages, and so would come here again.
     recycling.trimming.set(true);
-    for class in SizeClass::all().filter(|&class| applies(class)) {
-        while recycling.is_too_much()
-            && let Some(batch) = pop(heap, class)
-        {
+    // What a phase that frees more than it allocates frees from now on goes to the pages at once.
+    recycling.allowance.set(0);
+    recycling.ebbing.set(true);
+    return_batches(heap);
+    if recycling.released.get() >= BATCH_BYTES {
+        recycling.released.set(0);
+        if !recycling.swept.replace(true) {
+            return_lists(heap);
+        }
+    }
+    recycling.trimming.set(false);
+}
+
+fn return_batches(heap: &'static Heap) {
+    let recycling = &heap.recycling;
+    for class in recycled_classes() {
+        while recycling.count.get() > 0 && recycling.is_too_much() {
+            let Some(batch) = pop(heap, class) else {
+                break;
+            };
             let released = recycling.released.get();
             recycling.released.set(released.saturating_sub(BATCH_BYTES));
             exit::return_list(heap, batch);
         }
-    }
-    // Then the bins' own lists: they pin pages, too.
-    if recycling.released.get() >= BATCH_BYTES {
-        recycling.released.set(0);
-        for class in SizeClass::all().filter(|&class| applies(class)) {
-            if let Some(list) = NonNull::new(heap.bin(class).free.replace(ptr::null_mut())) {
-                exit::return_list(heap, list);
-            }
+        if recycling.count.get() == 0 {
+            return;
         }
     }
-    recycling.trimming.set(false);
+}
+
+/// The lists of the bins pin pages, too.
+fn return_lists(heap: &'static Heap) {
+    for class in recycled_classes() {
+        heap.recycling.stop(class);
+        if let Some(list) = NonNull::new(heap.bin(class).free.replace(ptr::null_mut())) {
+            exit::return_list(heap, list);
+        }
+    }
 }
 
 /// Returns half of the batches that were not needed for a whole purge delay, so that what one phase of a program hoarded
@@ -323,7 +354,7 @@ pub fn age(heap: &'static Heap) {
     }
     recycling.aged.set(now);
     recycling.trimming.set(true);
-    for class in SizeClass::all().filter(|&class| applies(class)) {
+    for class in recycled_classes() {
         let batches = recycling.of(class);
         for _ in 0..batches.lowest.get().div_ceil(2) {
             if let Some(batch) = pop(heap, class) {
