@@ -2,7 +2,7 @@
 
 use crate::page::descriptor::PageRef;
 use crate::page::shared_line::Kind;
-use crate::size_class::{MAX_SMALL, MAX_SMALL_ALIGN, SizeClass};
+use crate::size_class::{MAX_BINNED, MAX_SMALL, MAX_SMALL_ALIGN, MEDIUM_ALIGN, SizeClass};
 use crate::thread_heap::{alloc, free, unclassed};
 use crate::{Millpond, arena::registry};
 use std::alloc::{GlobalAlloc, Layout};
@@ -18,7 +18,13 @@ unsafe impl GlobalAlloc for Millpond {
     #[cfg_attr(not(feature = "migrating-fibers"), inline)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if layout.size() > MAX_SMALL {
-            return alloc::allocate_any(layout.size(), layout.align());
+            if layout.size() > MAX_BINNED {
+                return alloc::allocate_any(layout.size(), layout.align());
+            }
+            if layout.align() > MEDIUM_ALIGN {
+                return alloc::allocate_aligned(layout.size(), layout.align());
+            }
+            return alloc::allocate_medium(layout.size());
         }
         if layout.align() > MAX_SMALL_ALIGN {
             return alloc::allocate_aligned(layout.size(), layout.align());
@@ -43,12 +49,13 @@ unsafe impl GlobalAlloc for Millpond {
         let block = unsafe { NonNull::new_unchecked(ptr) };
         // SAFETY, for all three: the contract: the layout is that of the allocation, and the block is given up.
         if layout.size() > MAX_SMALL {
-            // SAFETY: see above.
-            return unsafe { free::free_any(block, layout.size(), layout.align()) };
-        }
-        if layout.align() > MAX_SMALL_ALIGN {
-            // SAFETY: see above.
-            return unsafe { free::free_aligned(block, layout.size(), layout.align()) };
+            return if layout.size() <= MAX_BINNED {
+                // SAFETY: see above.
+                unsafe { free::free_medium(block, layout.size()) }
+            } else {
+                // SAFETY: see above.
+                unsafe { free::free_unclassed(block) }
+            };
         }
         // SAFETY: see above.
         unsafe { free::free_small(block, layout.size()) }

@@ -94,6 +94,22 @@ pub fn use_small_pages() {
     MIDDLE_SLICES.store(1, Ordering::Relaxed);
 }
 
+/// The largest alignment that every block above [`MAX_SMALL`] has: their sizes are multiples of it.
+pub const MEDIUM_ALIGN: usize = MAX_SMALL / 8;
+
+/// The bin for a size above [`MAX_SMALL`] up to [`MAX_BINNED`] with an alignment of at most [`MEDIUM_ALIGN`]: in fewer
+/// instructions than the general way takes.
+#[inline(always)]
+pub const fn medium_bin(size: usize) -> BinOffset {
+    debug_assert!(size > MAX_SMALL && size <= MAX_BINNED);
+    let last = size - 1;
+    // Not `ilog2`, which takes more instructions: an exclusive or cancels the one in `leading_zeros`.
+    let exponent = last.leading_zeros() ^ (usize::BITS - 1);
+    // As in `compute`; eight classes a doubling, so that the sum is the class plus a constant.
+    let class = (last >> (exponent - 3)) as u32 + exponent * 8 - (8 * 7 - 9 + 8);
+    BinOffset(class * BIN_BYTES as u32)
+}
+
 static BYTES: [u32; CLASSES] = {
     let mut bytes = [0; CLASSES];
     let mut i = 0;
@@ -107,11 +123,9 @@ static BYTES: [u32; CLASSES] = {
 const_assert!(compute(MAX_BINNED) as usize == CLASSES - 1);
 const_assert!(compute_bytes(CLASSES - 1) as usize == MAX_BINNED);
 const_assert!(compute_bytes(8) == 128 && compute_bytes(9) == 144);
+const_assert!(compute_bytes(compute(MAX_SMALL + 1) as usize) as usize == MAX_SMALL + MEDIUM_ALIGN);
 
 impl SizeClass {
-    /// The class of blocks of 1 KiB.
-    pub const KIB: Self = Self(compute(KIB));
-
     /// The class for a request, the same for `alloc`, `dealloc` and the unsized entry points; `None` when the
     /// request needs a page of its own.
     #[inline]
@@ -227,6 +241,19 @@ pub const PAGE_SIZES: usize = 5;
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn medium_bins_are_the_classes_bins() {
+        for size in MAX_SMALL + 1..=MAX_BINNED {
+            for align in [1, MEDIUM_ALIGN] {
+                let class = SizeClass::of(size, align).unwrap();
+                if align == 1 {
+                    assert_eq!(class.bin(), medium_bin(size), "{size}");
+                }
+                assert!(class.bytes().is_multiple_of(align));
+            }
+        }
+    }
 
     #[test]
     fn classes_increase_and_round_trip() {

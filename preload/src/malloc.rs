@@ -117,7 +117,7 @@ unsafe fn reallocate(block: *mut c_void, size: usize) -> *mut c_void {
 /// when the system refuses, or beyond `PTRDIFF_MAX`.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn malloc(size: usize) -> *mut c_void {
-    match alloc::pop_small(size) {
+    match alloc::pop_unaligned(size) {
         Some(block) => block.cast::<c_void>().as_ptr(),
         None => allocate(size),
     }

@@ -417,9 +417,9 @@ mod native {
         };
         let (claimed, dirty) = (bitmap(words)?, bitmap(words)?);
         let advised = bitmap(huge::words_for(slices))?;
-        let mapped = reservation.mapped_bytes();
+        let (arena_base, mapped) = (reservation.base(), reservation.mapped_bytes());
         let arena = Arena {
-            base: reservation.base(),
+            base: arena_base,
             _reservation: reservation,
             slices,
             claimed,
@@ -430,6 +430,9 @@ mod native {
         };
         // SAFETY: fresh memory of the right size and alignment.
         unsafe { record.write(arena) };
+        if fenced {
+            registry::span(arena_base, bytes);
+        }
         for entry in &ARENAS {
             // Release publishes the record.
             if entry

@@ -1,11 +1,109 @@
 //! The page registry: the descriptor of any address, without a lock.
 //!
-//! A static first level is indexed by `address >> 32`; each entry points to an array of 65,536 descriptors, one per
-//! slice of those 4 GiB, reserved on first use and resident only where pages are. A look-up is one load and
-//! arithmetic; an address outside all arenas and mappings of ours finds no array, or a descriptor that isn't in use.
-//! Arrays are published by compare-and-swap and never unmapped, so a racing look-up finds the old state or the new.
+//! The first arena, in which mostly everything lies, has an array of descriptors of its own: the [`Span`]. A look-up there
+//! is a subtraction, a comparison and arithmetic.
+//!
+//! For all other addresses a static first level is indexed by `address >> 32`; each entry points to an array of 65,536
+//! descriptors, one per slice of those 4 GiB, reserved on first use and resident only where pages are. An address outside
+//! all arenas and mappings of ours finds no array, or a descriptor that isn't in use. Arrays are published by
+//! compare-and-swap and never unmapped, so a racing look-up finds the old state or the new.
 
-use crate::sync::{AtomicPtr, Ordering};
+use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
+use crate::units::SLICE_SHIFT;
+use std::ptr::NonNull;
+
+/// Consecutive slices, with an item for each.
+#[repr(align(64))]
+pub struct Span<T> {
+    /// The bytes from the base on whose items are accessible. It only grows, and is 0 until the others are there.
+    covered: AtomicUsize,
+    base: AtomicUsize,
+    bytes: AtomicUsize,
+    items: AtomicPtr<T>,
+}
+
+impl<T> Span<T> {
+    /// No slices.
+    #[cfg(not(loom))]
+    pub const fn empty() -> Self {
+        Self {
+            covered: AtomicUsize::new(0),
+            base: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            items: AtomicPtr::new(std::ptr::null_mut()),
+        }
+    }
+
+    /// No slices.
+    #[cfg(loom)]
+    pub fn empty() -> Self {
+        Self {
+            covered: AtomicUsize::new(0),
+            base: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            items: AtomicPtr::new(std::ptr::null_mut()),
+        }
+    }
+
+    /// The item of an address, if it is accessible.
+    #[inline(always)]
+    pub fn get(&self, address: usize) -> Option<NonNull<T>> {
+        // Acquire pairs with the Release of `cover`: base and items are there, and the item is accessible.
+        let covered = self.covered.load(Ordering::Acquire);
+        let offset = address.wrapping_sub(self.base.load(Ordering::Relaxed));
+        if offset < covered {
+            let items = self.items.load(Ordering::Relaxed);
+            // SAFETY: there is an item for each slice that is covered.
+            Some(unsafe { NonNull::new_unchecked(items.add(offset >> SLICE_SHIFT)) })
+        } else {
+            None
+        }
+    }
+
+    /// Becomes the span of `bytes` from `base` on; false if it is another's already. Nothing is covered yet.
+    pub fn set(&self, base: usize, bytes: usize, items: NonNull<T>) -> bool {
+        let null = std::ptr::null_mut();
+        // Relaxed: `cover` publishes.
+        if self
+            .items
+            .compare_exchange(null, items.as_ptr(), Ordering::Relaxed, Ordering::Relaxed)
+            .is_err()
+        {
+            return false;
+        }
+        self.base.store(base, Ordering::Relaxed);
+        self.bytes.store(bytes, Ordering::Relaxed);
+        true
+    }
+
+    /// Whether there are slices.
+    pub fn is_set(&self) -> bool {
+        !self.items.load(Ordering::Relaxed).is_null()
+    }
+
+    /// How far behind the base an address of the span lies. Only for who set it, or has learnt of a range in it.
+    pub fn offset_of(&self, address: usize) -> Option<usize> {
+        let offset = address.wrapping_sub(self.base.load(Ordering::Relaxed));
+        (offset < self.bytes.load(Ordering::Relaxed)).then_some(offset)
+    }
+
+    /// The items, and of how many bytes. As for [`Span::offset_of`].
+    pub fn extent(&self) -> Option<(NonNull<T>, usize)> {
+        let items = NonNull::new(self.items.load(Ordering::Relaxed))?;
+        Some((items, self.bytes.load(Ordering::Relaxed)))
+    }
+
+    /// How many bytes are covered.
+    pub fn covered(&self) -> usize {
+        self.covered.load(Ordering::Relaxed)
+    }
+
+    /// The items of the first `bytes` are accessible now.
+    pub fn cover(&self, bytes: usize) {
+        // Release: see `get`.
+        self.covered.fetch_max(bytes, Ordering::Release);
+    }
+}
 
 /// One entry of the first level: an array that is made once.
 pub struct Entry<T>(AtomicPtr<T>);
@@ -62,7 +160,7 @@ pub use directory::*;
 
 #[cfg(native)]
 mod directory {
-    use super::Entry;
+    use super::{Entry, Span};
     use crate::os;
     use crate::page::descriptor::{Descriptor, PageRef};
     use crate::page::shared_line::Kind;
@@ -82,37 +180,100 @@ mod directory {
     const ARRAY_SLICES: usize = 1 << (ARRAY_SHIFT - SLICE_SHIFT);
     const ARRAY_BYTES: usize = ARRAY_SLICES * size_of::<Descriptor>();
 
+    /// The span is covered in steps of so many bytes: for 1 MiB of descriptors.
+    const SPAN_STEP: usize = 512 << 20;
+
+    static SPAN: Span<Descriptor> = Span::empty();
     static DIRECTORY: [Entry<Descriptor>; ENTRIES] = [const { Entry::empty() }; ENTRIES];
 
     /// The descriptor of the page that `address` lies in, by the marks of its slices; `None` where no page ever was.
     /// What is found may be unused: ask its kind or compare its owner.
-    #[inline(always)]
+    #[inline]
     pub fn find(address: usize) -> Option<PageRef> {
-        let slice = slice_descriptor(address)?;
+        slice_descriptor(address).map(head)
+    }
+
+    /// As [`find`], but for addresses in the span only: short, for fast paths.
+    #[inline(always)]
+    pub fn find_near(address: usize) -> Option<PageRef> {
+        near(address).map(head)
+    }
+
+    /// The page of a slice.
+    #[inline(always)]
+    pub fn head(slice: PageRef) -> PageRef {
         let back = slice.shared().head_distance() as usize;
         // SAFETY: the mark of a slice leads to the head of its page, which lies in the same array: see `mark`.
         // (A huge page that spans arrays has no marks in its other slices.)
-        Some(unsafe { NonNull::from(slice).byte_sub(back).as_ref() })
+        unsafe { NonNull::from(slice).byte_sub(back).as_ref() }
+    }
+
+    /// The descriptor of a slice of the span.
+    #[inline(always)]
+    pub fn near(address: usize) -> Option<PageRef> {
+        // SAFETY: zeroed memory is a valid descriptor, and the array is never unmapped.
+        SPAN.get(address).map(|slice| unsafe { slice.as_ref() })
     }
 
     /// The descriptor of the slice itself.
-    #[inline(always)]
+    #[inline]
     pub fn slice_descriptor(address: usize) -> Option<PageRef> {
-        in_array(DIRECTORY.get(address >> ARRAY_SHIFT)?, address)
+        near(address).or_else(|| far(address))
     }
 
-    /// The descriptor of the slice in an array, if that has been made.
-    #[inline(always)]
-    fn in_array(entry: &Entry<Descriptor>, address: usize) -> Option<PageRef> {
-        let array = NonNull::new(entry.get())?;
+    fn far(address: usize) -> Option<PageRef> {
+        let array = NonNull::new(DIRECTORY.get(address >> ARRAY_SHIFT)?.get())?;
         let index = (address >> SLICE_SHIFT) % ARRAY_SLICES;
         // SAFETY: a published array has ARRAY_SLICES descriptors, zeroed memory is a valid one, and it is never
         // unmapped.
         Some(unsafe { array.add(index).as_ref() })
     }
 
+    /// Makes a new arena the span, if there is none yet: one that will never be unmapped. Best effort.
+    pub fn span(start: NonNull<u8>, bytes: usize) {
+        if SPAN.is_set() {
+            return;
+        }
+        let Some(array) = os::reserve(span_bytes(bytes), 128, c"millpond registry") else {
+            return;
+        };
+        // What isn't needed yet shall not be charged to the process. SAFETY: nothing uses the new reservation yet.
+        unsafe { os::fence(array.base(), array.bytes()) };
+        if SPAN.set(start.addr().get(), bytes, array.base().cast()) {
+            std::mem::forget(array);
+        }
+    }
+
+    /// The bytes of the descriptors of `bytes` of slices.
+    fn span_bytes(bytes: usize) -> usize {
+        ((bytes >> SLICE_SHIFT) * size_of::<Descriptor>()).next_multiple_of(os::page_size())
+    }
+
+    /// Makes the descriptors of what ends `end` bytes behind the start of the span accessible.
+    fn cover_in_span(end: usize) -> bool {
+        let covered = SPAN.covered();
+        if end <= covered {
+            return true;
+        }
+        let Some((items, bytes)) = SPAN.extent() else {
+            return false;
+        };
+        let target = end.next_multiple_of(SPAN_STEP).min(bytes);
+        let (from, to) = (span_bytes(covered), span_bytes(target));
+        // SAFETY: the range lies in the reservation, since the target lies in the span. Racing calls overlap, which does
+        // no harm.
+        let accessible = unsafe { os::commit(items.cast::<u8>().add(from), to - from) };
+        if accessible {
+            SPAN.cover(target);
+        }
+        accessible
+    }
+
     /// Makes sure that every slice of a range has a descriptor; false when the system refuses the memory.
     pub fn cover(start: NonNull<u8>, bytes: usize) -> bool {
+        if let Some(offset) = SPAN.offset_of(start.addr().get()) {
+            return cover_in_span(offset + bytes);
+        }
         let first = start.addr().get() >> ARRAY_SHIFT;
         let last = (start.addr().get() + bytes - 1) >> ARRAY_SHIFT;
         (first..=last).all(|index| {
@@ -133,15 +294,6 @@ mod directory {
                 array.is_some()
             })
         })
-    }
-
-    /// What the slice of an address says of its page's bin: for a fast look. Any address may be asked for, and one that
-    /// isn't ours may get the answer of another one's slice: who uses it compares the block with the bin's page.
-    #[cfg(preload)]
-    #[inline(always)]
-    pub fn bin_of(address: usize) -> Option<BinOffset> {
-        let entry = &DIRECTORY[(address >> ARRAY_SHIFT) % ENTRIES];
-        Some(in_array(entry, address)?.shared().bin())
     }
 
     /// Marks the slices behind the head of a page with its bin, or takes the marks back. Only for pages with blocks that

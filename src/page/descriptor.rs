@@ -8,7 +8,7 @@
 //! A local free reads the shared line (owner) and writes the owner's; a remote free touches the shared line only.
 //!
 //! The invariant of a binned page, with `in_bin` the blocks of it on its bin's list:
-//! `carved == live + local_count + remote.count() + in_bin + sunk` and `carved <= capacity`.
+//! `carved == live + local_count() + remote.count() + in_bin + sunk` and `carved <= capacity`.
 
 use super::shared_line::{Kind, SharedLine};
 use crate::free_list::news::Announced;
@@ -51,13 +51,13 @@ pub type PageRef = &'static Descriptor;
 pub struct OwnedLine {
     /// Freed blocks that are in no bin.
     pub local: Cell<*mut Block>,
-    /// The length of `local`.
-    pub local_count: Cell<u32>,
-    /// The value of `local_count` at which a local free has more to do than to push: see [`OwnedLine::arm`].
-    pub event_at: Cell<u32>,
+    /// After so many more local frees, one has more to do than to push: counted down, since that is two instructions.
+    until_event: Cell<u32>,
+    /// The length of `local` at which that is: see [`OwnedLine::arm`].
+    event_at: Cell<u32>,
     /// Blocks that were ever put on a list since the page was last wholly free.
     pub carved: Cell<u32>,
-    /// How many of `local_count` the statistics have counted as frees.
+    /// How many of `local` the statistics have counted as frees.
     pub counted: Cell<u32>,
     /// Queue links.
     pub next: Cell<Option<PageRef>>,
@@ -141,7 +141,7 @@ impl OwnedLine {
     /// caller does that for a new page.
     pub fn init(&self, class: SizeClass, clean: bool) {
         self.local.set(std::ptr::null_mut());
-        self.local_count.set(0);
+        self.set_local_count(0);
         self.carved.set(0);
         self.counted.set(0);
         self.next.set(None);
@@ -155,6 +155,19 @@ impl OwnedLine {
         self.stand(Place::Full);
     }
 
+    /// The length of `local`.
+    #[inline]
+    pub fn local_count(&self) -> u32 {
+        self.event_at.get().wrapping_sub(self.until_event.get())
+    }
+
+    /// Notes a new length of `local`.
+    #[inline]
+    pub fn set_local_count(&self, count: u32) {
+        self.until_event
+            .set(self.event_at.get().wrapping_sub(count));
+    }
+
     /// Moves the page to another place and arms the count of local frees that matters there.
     #[inline]
     pub fn stand(&self, place: Place) {
@@ -166,13 +179,16 @@ impl OwnedLine {
     /// used page sparse, and the one that empties it; none of a current page; one too many of a page that is free already.
     #[inline]
     pub fn arm(&self) {
-        self.event_at.set(match self.place.get() {
-            Place::Full | Place::Uncarved => self.local_count.get() + 1,
-            Place::Partial if self.local_count.get() < self.sparse_from() => self.sparse_from(),
+        let count = self.local_count();
+        let event_at = match self.place.get() {
+            Place::Full | Place::Uncarved => count + 1,
+            Place::Partial if count < self.sparse_from() => self.sparse_from(),
             Place::Partial => self.carved.get() - u32::from(self.sunk.get()),
             Place::Current => u32::MAX,
-            Place::Warm | Place::Waiting => self.local_count.get() + 1,
-        });
+            Place::Warm | Place::Waiting => count + 1,
+        };
+        self.event_at.set(event_at);
+        self.set_local_count(count);
     }
 
     /// The length of the local list from which on the page is sparse: with an eighth of its blocks in use or less. Not for
@@ -188,7 +204,7 @@ impl OwnedLine {
     /// At most an eighth of the blocks is in use, and there is something to gain by giving system pages back.
     pub fn is_sparse(&self) -> bool {
         let from = self.sparse_from();
-        from > 0 && self.local_count.get() >= from
+        from > 0 && self.local_count() >= from
     }
 
     /// Pushes a freed block; true when [`OwnedLine::arm`] asked to be told.
@@ -200,9 +216,9 @@ impl OwnedLine {
         // SAFETY: the caller owns the block.
         unsafe { Block::link(block, self.local.get()) };
         self.local.set(block.as_ptr());
-        let count = self.local_count.get() + 1;
-        self.local_count.set(count);
-        count == self.event_at.get()
+        let left = self.until_event.get().wrapping_sub(1);
+        self.until_event.set(left);
+        left == 0
     }
 
     /// Puts a drained chain on the local list.
@@ -212,7 +228,7 @@ impl OwnedLine {
     pub unsafe fn attach(&self, chain: Chain) {
         // SAFETY: the caller owns the chain and, holding the lease, the list.
         self.local.set(unsafe { chain.join(self.local.get()) });
-        self.local_count.set(self.local_count.get() + chain.count);
+        self.set_local_count(self.local_count() + chain.count);
         self.shuffled.set(true);
     }
 
@@ -225,7 +241,7 @@ impl OwnedLine {
     /// The carved blocks that are on the local list, or in holes.
     #[inline]
     pub fn free_count(&self) -> u32 {
-        self.local_count.get() + u32::from(self.sunk.get())
+        self.local_count() + u32::from(self.sunk.get())
     }
 
     /// Blocks may be carved that never were: those behind the last carved one.

@@ -100,11 +100,8 @@ mod imp {
         match Record::<T>::BIN {
             // SAFETY: passed on: the bin follows from the size and the alignment.
             Some(bin) => unsafe { free::free_in_bin(place, bin) },
-            None => {
-                let layout = Record::<T>::LAYOUT;
-                // SAFETY: passed on.
-                unsafe { free::free_any(place, layout.size(), layout.align()) }
-            }
+            // SAFETY: passed on.
+            None => unsafe { free::free_unclassed(place) },
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Allocation. The fast path is [`allocate_small`]: the thread's heap, the bin of the class, the head of its list.
 
-use super::{Heap, refill, slot, unclassed};
+use super::{Bin, Heap, refill, slot, unclassed};
 use crate::free_list::Block;
-use crate::size_class::{BinOffset, SizeClass};
+use crate::size_class::{BinOffset, SizeClass, medium_bin};
+#[cfg(preload)]
+use crate::size_class::{MAX_BINNED, MAX_SMALL};
 use std::ptr::NonNull;
 
 /// A block of a size and alignment that the heap's table covers; null when the system has no memory left.
@@ -13,15 +15,20 @@ pub fn allocate_small(size: usize) -> *mut u8 {
 }
 
 /// The first free block of the bin for a size, for entry points that do what else there is to do themselves: `None`
-/// where the list is empty, or the size isn't in the heap's table.
+/// where the list is empty, or the size has no class.
 #[cfg(preload)]
 #[inline(always)]
-pub fn pop_small(size: usize) -> Option<NonNull<Block>> {
-    if size > crate::size_class::MAX_SMALL {
-        return None;
+pub fn pop_unaligned(size: usize) -> Option<NonNull<Block>> {
+    if size > MAX_SMALL {
+        return (size <= MAX_BINNED).then(|| pop(slot::heap().bin_at(medium_bin(size))))?;
     }
     let heap = slot::heap();
-    let bin = heap.bin_at(heap.small.bin(size));
+    pop(heap.bin_at(heap.small.bin(size)))
+}
+
+/// The first block of the bin's list.
+#[inline(always)]
+pub fn pop(bin: &Bin) -> Option<NonNull<Block>> {
     let block = NonNull::new(bin.free.get())?;
     // SAFETY: the list of a bin belongs to the thread that holds its heap.
     bin.free.set(unsafe { Block::next(block) });
@@ -31,13 +38,18 @@ pub fn pop_small(size: usize) -> Option<NonNull<Block>> {
 /// A block from a bin of the thread's heap.
 #[inline(always)]
 fn allocate(heap: &'static Heap, offset: BinOffset) -> *mut u8 {
-    let bin = heap.bin_at(offset);
-    let Some(block) = NonNull::new(bin.free.get()) else {
-        return refill::allocate(offset, heap).block;
-    };
-    // SAFETY: the list of a bin belongs to the thread that holds its heap.
-    bin.free.set(unsafe { Block::next(block) });
-    block.as_ptr().cast()
+    match pop(heap.bin_at(offset)) {
+        Some(block) => block.as_ptr().cast(),
+        None => allocate_from_refill(offset, heap),
+    }
+}
+
+/// A function of its own because what it returns is all of a return value, so that the fast path ends with a jump to it
+/// and needs no frame.
+#[cold]
+#[inline(never)]
+fn allocate_from_refill(offset: BinOffset, heap: &'static Heap) -> *mut u8 {
+    refill::allocate(offset, heap).block
 }
 
 /// A block from the bin of a class that the caller knows; null when the system has no memory left.
@@ -45,6 +57,12 @@ fn allocate(heap: &'static Heap, offset: BinOffset) -> *mut u8 {
 #[inline(always)]
 pub fn allocate_in_bin(offset: BinOffset) -> *mut u8 {
     allocate(slot::heap(), offset)
+}
+
+/// As [`allocate_small`], for sizes and alignments that `size_class::medium_bin` covers.
+#[inline(always)]
+pub fn allocate_medium(size: usize) -> *mut u8 {
+    allocate(slot::heap(), medium_bin(size))
 }
 
 /// As [`allocate_small`], zeroed.
@@ -58,8 +76,7 @@ pub fn allocate_small_zeroed(size: usize) -> *mut u8 {
 /// those that wait in a list and carry its links.
 #[inline(always)]
 fn allocate_zeroed(heap: &'static Heap, offset: BinOffset, size: usize) -> *mut u8 {
-    let bin = heap.bin_at(offset);
-    let Some(block) = NonNull::new(bin.free.get()) else {
+    let Some(block) = pop(heap.bin_at(offset)) else {
         let fresh = refill::allocate(offset, heap);
         if !fresh.block.is_null() && !fresh.zero {
             // SAFETY: the block is live and has `size` bytes.
@@ -67,15 +84,12 @@ fn allocate_zeroed(heap: &'static Heap, offset: BinOffset, size: usize) -> *mut 
         }
         return fresh.block;
     };
-    // SAFETY: as in `allocate`; the block has `size` bytes.
-    unsafe {
-        bin.free.set(Block::next(block));
-        block.as_ptr().cast::<u8>().write_bytes(0, size);
-    }
+    // SAFETY: the block has `size` bytes.
+    unsafe { block.as_ptr().cast::<u8>().write_bytes(0, size) };
     block.as_ptr().cast()
 }
 
-/// A block for any layout: [`allocate_small`] for what its table doesn't hold.
+/// A block for any layout.
 #[inline(never)]
 pub fn allocate_any(size: usize, align: usize) -> *mut u8 {
     match SizeClass::of(size, align) {

@@ -8,7 +8,7 @@ use crate::arena::{registry, reserve};
 use crate::large;
 use crate::page::descriptor::{PageRef, Place};
 use crate::page::shared_line::{Kind, remote_free};
-use crate::size_class::{BinOffset, SizeClass};
+use crate::size_class::{BinOffset, medium_bin};
 use std::cell::Cell;
 use std::ptr::NonNull;
 
@@ -19,28 +19,33 @@ const FOREIGN: &str =
 const INTERIOR: &str =
     "freeing a pointer into the middle of a block; free takes the pointer that alloc returned";
 
-/// Frees a block of a size and alignment that the heap's table covers.
+/// Frees a block of a size that the heap's table covers. The alignment of its layout doesn't matter: it decides the class
+/// only where the size isn't a multiple of it, and such a block is in no page of the size's bin.
 ///
 /// # Safety
 /// `block` came from this allocator with a layout of this size, and is given up.
 #[inline(always)]
 pub unsafe fn free_small(block: NonNull<u8>, size: usize) {
     let heap = slot::heap();
-    // SAFETY: passed on.
-    unsafe { free(heap, block, heap.small.bin(size)) }
+    // SAFETY: passed on. None of these sizes is recycled: see `recycle::applies`.
+    unsafe { free::<false>(heap, block, heap.small.bin(size)) }
 }
 
-/// Frees a block of the class that its layout gives. (A block that was shrunk in place is of a larger class, and so
-/// in no page of this bin: the slow path finds it.)
+/// Frees a block of the class that its size gives. (A block that was shrunk in place, or has a large alignment, may be of
+/// another class, and so in no page of this bin: the slow path finds it.)
 ///
 /// # Safety
-/// `block` came from this allocator with a layout of that class, and is given up; `heap` is the calling thread's.
+/// `block` came from this allocator with a layout of that size, and is given up; `heap` is the calling thread's.
 #[inline(always)]
-unsafe fn free(heap: &'static Heap, block: NonNull<u8>, offset: BinOffset) {
+unsafe fn free<const RECYCLED: bool>(heap: &'static Heap, block: NonNull<u8>, offset: BinOffset) {
+    debug_assert_eq!(RECYCLED, recycle::applies(offset));
     let bin = heap.bin_at(offset);
     if block.addr().get().wrapping_sub(bin.start.get()) < bin.bytes.get() {
         // SAFETY: the caller gives the block up.
         unsafe { bin.push(block.cast()) };
+    } else if RECYCLED {
+        // SAFETY: passed on.
+        unsafe { free_recycled_elsewhere(block, offset, heap) }
     } else {
         // SAFETY: passed on.
         unsafe { free_elsewhere(block, offset, heap) }
@@ -55,21 +60,23 @@ unsafe fn free(heap: &'static Heap, block: NonNull<u8>, offset: BinOffset) {
 #[inline(always)]
 pub unsafe fn free_in_bin(block: NonNull<u8>, offset: BinOffset) {
     // SAFETY: passed on.
-    unsafe { free(slot::heap(), block, offset) }
+    unsafe {
+        if recycle::applies(offset) {
+            free::<true>(slot::heap(), block, offset);
+        } else {
+            free::<false>(slot::heap(), block, offset);
+        }
+    }
 }
 
-/// Frees a block of any layout: [`free_small`] for what its table doesn't hold.
+/// As [`free_small`], for sizes that `size_class::medium_bin` covers.
 ///
 /// # Safety
-/// `block` came from this allocator with this size and alignment, and is given up.
-#[inline(never)]
-pub unsafe fn free_any(block: NonNull<u8>, size: usize, align: usize) {
-    match SizeClass::of(size, align) {
-        // SAFETY: passed on.
-        Some(class) => unsafe { free(slot::heap(), block, class.bin()) },
-        // SAFETY: passed on.
-        None => unsafe { free_unclassed(block) },
-    }
+/// As for [`free_small`].
+#[inline(always)]
+pub unsafe fn free_medium(block: NonNull<u8>, size: usize) {
+    // SAFETY: passed on.
+    unsafe { free::<true>(slot::heap(), block, medium_bin(size)) }
 }
 
 /// Frees a block outside its bin's current page.
@@ -78,76 +85,92 @@ pub unsafe fn free_any(block: NonNull<u8>, size: usize, align: usize) {
 /// As for [`free`]; `heap` is the calling thread's.
 #[inline(never)]
 unsafe fn free_elsewhere(block: NonNull<u8>, offset: BinOffset, heap: &'static Heap) {
+    match registry::find_near(block.addr().get()) {
+        // SAFETY: passed on.
+        Some(page) => unsafe { free_to_page(heap, page, block) },
+        // SAFETY: passed on.
+        None => unsafe { free_far(block, offset, heap) },
+    }
+}
+
+/// As [`free_elsewhere`], for classes that are recycled: so that the other needn't ask.
+///
+/// # Safety
+/// As for [`free_elsewhere`].
+#[inline(never)]
+unsafe fn free_recycled_elsewhere(block: NonNull<u8>, offset: BinOffset, heap: &'static Heap) {
+    match registry::find_near(block.addr().get()) {
+        // SAFETY: passed on.
+        Some(page) => unsafe { free_recycled(heap, page, block, offset) },
+        // SAFETY: passed on.
+        None => unsafe { free_far(block, offset, heap) },
+    }
+}
+
+/// As [`free_elsewhere`], outside the registry's span.
+///
+/// # Safety
+/// As for [`free_elsewhere`].
+#[cold]
+#[inline(never)]
+unsafe fn free_far(block: NonNull<u8>, offset: BinOffset, heap: &'static Heap) {
     let Some(page) = registry::find(block.addr().get()) else {
         foreign(block)
     };
-    // SAFETY: passed on.
-    unsafe { free_found(heap, page, block, offset) }
-}
-
-/// As [`free_elsewhere`], with the block's page.
-///
-/// # Safety
-/// As for [`free`].
-#[inline(always)]
-unsafe fn free_found(heap: &'static Heap, page: PageRef, block: NonNull<u8>, offset: BinOffset) {
-    let class = offset.class();
-    // A block that was shrunk in place is of another class: its alignment may be less than this class promises. What is
-    // no page of a class, or none any more, has another bin, too.
-    if recycle::applies(class) && page.shared().bin() == offset {
-        if !recycle::spend(heap, class) {
-            // SAFETY: passed on.
-            return unsafe { set_aside_and_free(heap, page, block, class) };
-        }
-        heap.counters.recycled.add(1);
-        // SAFETY: the caller gives the block up.
-        return unsafe { heap.bin(class).push(block.cast()) };
-    }
-    // SAFETY: passed on.
-    unsafe { free_to_page(heap, page, block) }
-}
-
-/// Frees a block of a recycled class whose bin has no credit left.
-///
-/// # Safety
-/// As for [`free`]; `page` is the block's.
-#[cold]
-#[inline(never)]
-unsafe fn set_aside_and_free(
-    heap: &'static Heap,
-    page: PageRef,
-    block: NonNull<u8>,
-    class: SizeClass,
-) {
-    let bin = heap.bin(class);
-    if recycle::set_aside(heap, bin, class) {
-        heap.counters.recycled.add(1);
-        // SAFETY: the caller gives the block up.
-        unsafe { bin.push(block.cast()) };
-        recycle::age(heap);
+    if recycle::applies(offset) {
+        // SAFETY: passed on.
+        unsafe { free_recycled(heap, page, block, offset) }
     } else {
         // SAFETY: passed on.
         unsafe { free_to_page(heap, page, block) }
     }
 }
 
-/// [`free_any`] for small sizes with larger alignments: see `alloc::allocate_aligned`.
+/// Frees a block of a class that is recycled.
 ///
 /// # Safety
-/// As for [`free_any`].
-#[inline(never)]
-pub unsafe fn free_aligned(block: NonNull<u8>, size: usize, align: usize) {
+/// As for [`free`]; `page` is the block's.
+#[inline(always)]
+unsafe fn free_recycled(heap: &'static Heap, page: PageRef, block: NonNull<u8>, offset: BinOffset) {
+    // A block that was shrunk in place is of another class: its alignment may be less than this class promises. What is
+    // no page of a class, or none any more, has another bin, too.
+    if page.shared().bin() == offset {
+        if recycle::spend(heap, offset) {
+            heap.counters.recycled.add(1);
+            // SAFETY: the caller gives the block up.
+            return unsafe { heap.bin_at(offset).push(block.cast()) };
+        }
+        if recycle::may_set_aside(heap, offset) {
+            // SAFETY: passed on.
+            return unsafe { set_aside_and_free(heap, block, offset) };
+        }
+    }
     // SAFETY: passed on.
-    unsafe { free_any(block, size, align) }
+    unsafe { free_to_page(heap, page, block) }
 }
 
-/// Frees a block whose layout has no class, or isn't known.
+/// Frees a block of a recycled class whose bin has no credit left, but may have new one.
 ///
 /// # Safety
 /// As for [`free`].
 #[cold]
 #[inline(never)]
-unsafe fn free_unclassed(block: NonNull<u8>) {
+unsafe fn set_aside_and_free(heap: &'static Heap, block: NonNull<u8>, offset: BinOffset) {
+    let bin = heap.bin_at(offset);
+    recycle::set_aside(heap, bin, offset.class());
+    heap.counters.recycled.add(1);
+    // SAFETY: the caller gives the block up.
+    unsafe { bin.push(block.cast()) };
+    recycle::age(heap);
+}
+
+/// Frees a block of a size that has no class.
+///
+/// # Safety
+/// As for [`free`].
+#[cold]
+#[inline(never)]
+pub unsafe fn free_unclassed(block: NonNull<u8>) {
     let Some(page) = registry::find(block.addr().get()) else {
         foreign(block)
     };
@@ -164,38 +187,63 @@ unsafe fn free_unclassed(block: NonNull<u8>) {
 #[inline(always)]
 pub unsafe fn free_unsized(address: *mut u8, unknown: impl Fn(*mut u8)) {
     let heap = slot::heap();
-    if let Some(offset) = registry::bin_of(address.addr()) {
-        let bin = heap.bin_at(offset);
-        if address.addr().wrapping_sub(bin.start.get()) < bin.bytes.get() {
-            // SAFETY: the block lies in the bin's page, hence not at 0, and the caller gives it up.
-            return unsafe { bin.push(NonNull::new_unchecked(address).cast()) };
-        }
+    let Some(slice) = registry::near(address.addr()) else {
+        // SAFETY: passed on.
+        return unsafe { free_unsized_far(address, heap, unknown) };
+    };
+    let bin = heap.bin_at(slice.shared().bin());
+    if address.addr().wrapping_sub(bin.start.get()) < bin.bytes.get() {
+        // SAFETY: the block lies in the bin's page, hence not at 0, and the caller gives it up.
+        unsafe { bin.push(NonNull::new_unchecked(address).cast()) };
+    } else {
+        // SAFETY: passed on.
+        unsafe { free_unsized_elsewhere(address, heap, registry::head(slice), unknown) }
     }
-    // SAFETY: passed on.
-    unsafe { free_unsized_elsewhere(address, heap, unknown) }
+}
+
+/// [`free_unsized`] outside the registry's span.
+///
+/// # Safety
+/// As for [`free_unsized`]; `heap` is the calling thread's.
+#[cfg(preload)]
+#[cold]
+#[inline(never)]
+unsafe fn free_unsized_far(address: *mut u8, heap: &'static Heap, unknown: impl Fn(*mut u8)) {
+    match registry::find(address.addr()) {
+        // SAFETY: passed on.
+        Some(page) => unsafe { free_unsized_elsewhere(address, heap, page, unknown) },
+        None => unknown(address),
+    }
 }
 
 /// [`free_unsized`] outside the current page of the bin.
 ///
 /// # Safety
-/// As for [`free_unsized`]; `heap` is the calling thread's.
+/// As for [`free_unsized`]; `heap` is the calling thread's, and `page` that of the address, if it is one.
 #[cfg(preload)]
 #[inline(never)]
-unsafe fn free_unsized_elsewhere(address: *mut u8, heap: &'static Heap, unknown: impl Fn(*mut u8)) {
-    let Some(page) = registry::find(address.addr()) else {
-        return unknown(address);
-    };
-    // SAFETY: only used where a page was found, and none lies at 0.
+unsafe fn free_unsized_elsewhere(
+    address: *mut u8,
+    heap: &'static Heap,
+    page: PageRef,
+    unknown: impl Fn(*mut u8),
+) {
+    // SAFETY: no page lies at 0.
     let block = unsafe { NonNull::new_unchecked(address) };
     let (owner, offset) = (page.shared().owner(), page.shared().bin());
     // First what is most frequent and shortest.
-    if owner == heap.as_owner() && !recycle::applies(offset.class()) {
+    if owner == heap.as_owner() && !recycle::applies(offset) {
         // SAFETY: passed on.
         return unsafe { free_locally(heap, page, block) };
     }
     if !owner.is_null() {
-        // SAFETY: passed on: the class is the page's.
-        return unsafe { free_found(heap, page, block, offset) };
+        return if recycle::applies(offset) {
+            // SAFETY: passed on: the class is the page's.
+            unsafe { free_recycled(heap, page, block, offset) }
+        } else {
+            // SAFETY: passed on.
+            unsafe { free_to_page(heap, page, block) }
+        };
     }
     match page.shared().kind() {
         Kind::Large | Kind::Huge if page.shared().start() == address => {

@@ -36,7 +36,8 @@ pub fn page(heap: &'static Heap, class: SizeClass, run: &Run) -> Option<PageRef>
     // SAFETY: the slices were just claimed, so nobody else can reach the page.
     let line = unsafe { page.owned() };
     let bytes = class.page_slices().bytes();
-    line.touched.set(if run.resident { bytes as u32 } else { 0 });
+    line.touched
+        .set(if run.resident { bytes as u32 } else { 0 });
     line.init(class, run.clean);
     identify(page, class, run.start.as_ptr(), run.arena, heap);
     heap.pages.set(heap.pages.get() + 1);

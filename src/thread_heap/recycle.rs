@@ -10,7 +10,7 @@
 //! spent on it, less what was allocated meanwhile. This is Bonwick's magazine, as in his vmem paper, with the lists
 //! that are there already.
 //!
-//! - Only for classes of 1 KiB and more: below, the other path is cheap, and recycling foreign blocks would invite
+//! - Only for classes above 1 KiB: below, the other path is cheap, and recycling foreign blocks would invite
 //!   false sharing.
 //! - Only in bins that allocate: the first refill opens a bin, so a thread that only frees hoards nothing.
 //! - A bin may set one batch (256 KiB) aside, and more only while the heap allocates what it frees: a refill by freed
@@ -32,7 +32,7 @@ use crate::arena::reserve;
 use crate::config;
 use crate::free_list::Block;
 use crate::os;
-use crate::size_class::{CLASSES, SizeClass};
+use crate::size_class::{BIN_BYTES, BinOffset, CLASSES, MAX_SMALL, SizeClass, medium_bin};
 use crate::units::{KIB, MIB};
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
@@ -50,12 +50,13 @@ const SHARE: usize = 4;
 const IDLE_SHARE: usize = 2;
 const IDLE_FLOOR: usize = 16 * MIB / BATCH_BYTES;
 /// The smallest class that is recycled.
-const FROM: SizeClass = SizeClass::KIB;
+const FROM: BinOffset = medium_bin(MAX_SMALL + 1);
 
 /// The batches of all heaps without a thread. An estimate: it decides what is kept, never what is correct.
 static IDLE_BATCHES: AtomicUsize = AtomicUsize::new(0);
 
-/// The batches of a bin.
+/// The batches of a bin: as large as the bin, so that its offset leads here, too.
+#[repr(align(32))]
 pub struct Batches {
     /// The first block of the batch set aside last; its second word leads to the next batch.
     top: Cell<*mut Batch>,
@@ -76,6 +77,7 @@ struct Batch {
 }
 
 static_assertions::const_assert!(size_of::<Batch>() <= KIB);
+static_assertions::const_assert_eq!(size_of::<Batches>(), BIN_BYTES);
 
 impl Batches {
     /// None.
@@ -165,9 +167,17 @@ impl Recycling {
         all <= others(all, IDLE_SHARE).max(IDLE_FLOOR)
     }
 
-    fn may_push(&self, class: SizeClass) -> bool {
-        let first = self.of(class).top.get().is_null() && !self.ebbing.get();
-        (first || self.allowance.get() > 0) && self.count.get() < self.most()
+    /// The batches of the bin at an offset.
+    #[inline(always)]
+    fn at(&self, offset: BinOffset) -> &Batches {
+        debug_assert!(offset != BinOffset::NONE);
+        // SAFETY: the offset is a class's, and batches are as far apart as bins.
+        unsafe {
+            NonNull::from(&self.batches)
+                .cast::<Batches>()
+                .byte_add(offset.bytes())
+                .as_ref()
+        }
     }
 
     /// Notes that the heap released a page.
@@ -221,19 +231,19 @@ fn credit(class: SizeClass) -> u32 {
 }
 
 fn recycled_classes() -> impl Iterator<Item = SizeClass> {
-    (FROM.0..CLASSES as u8).map(SizeClass)
+    (FROM.class().0..CLASSES as u8).map(SizeClass)
 }
 
-/// Whether blocks of the class are recycled at all.
+/// Whether blocks of the bin's class are recycled at all. (`BinOffset::NONE` may be asked for, and is.)
 #[inline(always)]
-pub fn applies(class: SizeClass) -> bool {
-    class >= FROM
+pub fn applies(offset: BinOffset) -> bool {
+    offset.bytes() >= FROM.bytes()
 }
 
 /// Whether a block of such a class may be put onto the bin's list; spends one credit.
 #[inline(always)]
-pub fn spend(heap: &Heap, class: SizeClass) -> bool {
-    let credit = &heap.recycling.of(class).credit;
+pub fn spend(heap: &Heap, offset: BinOffset) -> bool {
+    let credit = &heap.recycling.at(offset).credit;
     match credit.get() {
         0 => false,
         left => {
@@ -243,13 +253,22 @@ pub fn spend(heap: &Heap, class: SizeClass) -> bool {
     }
 }
 
-/// Sets the bin's list aside as a batch, if it may, and spends one of the new credit.
-pub fn set_aside(heap: &Heap, bin: &Bin, class: SizeClass) -> bool {
+/// Whether the bin's list may be set aside as a batch.
+#[inline]
+pub fn may_set_aside(heap: &Heap, offset: BinOffset) -> bool {
     let recycling = &heap.recycling;
+    let batches = recycling.at(offset);
     // The vacant heap's bins are never opened.
-    if !recycling.of(class).open.get() || !recycling.may_push(class) {
+    if !batches.open.get() {
         return false;
     }
+    let first = batches.top.get().is_null() && !recycling.ebbing.get();
+    (first || recycling.allowance.get() > 0) && recycling.count.get() < recycling.most()
+}
+
+/// Sets the bin's list aside as a batch, and spends one of the new credit.
+pub fn set_aside(heap: &Heap, bin: &Bin, class: SizeClass) {
+    let recycling = &heap.recycling;
     if let Some(list) = NonNull::new(bin.free.replace(ptr::null_mut())) {
         recycling.of(class).push(list);
         recycling.count.set(recycling.count.get() + 1);
@@ -258,14 +277,13 @@ pub fn set_aside(heap: &Heap, bin: &Bin, class: SizeClass) -> bool {
             .set(recycling.allowance.get().saturating_sub(1));
     }
     recycling.of(class).credit.set(credit(class) - 1);
-    true
 }
 
 /// For a bin that ran empty: a batch, the first block of it to be handed out. Otherwise new credit for what the refill
 /// will bring.
 #[inline]
 pub fn take_batch(heap: &Heap, bin: &Bin, class: SizeClass) -> Option<NonNull<Block>> {
-    if !applies(class) {
+    if !applies(class.bin()) {
         return None;
     }
     let batches = heap.recycling.of(class);
@@ -369,7 +387,7 @@ pub fn age(heap: &'static Heap) {
 /// Moves a batch of the class, or the bin's list, into the empty bin of another heap; the caller holds both. The blocks
 /// are recycled ones there, whichever pages they are from.
 pub fn transfer(from: &Heap, to: &Heap, class: SizeClass) -> bool {
-    if !applies(class) {
+    if !applies(class.bin()) {
         return false;
     }
     let list =

@@ -21,6 +21,7 @@
 //!
 //! The work is proportional to the pages with news; no list is scanned in the hope of finding some.
 
+use super::alloc::pop;
 use super::{Bin, Heap, VACANT, background, check, fork, fresh, idle, recycle, settle, slot};
 use crate::abort;
 use crate::arena::{self, reserve};
@@ -130,13 +131,6 @@ pub fn refill(heap: &'static Heap, class: SizeClass) -> Refill {
     open_fresh(heap, bin, class)
 }
 
-fn pop(bin: &Bin) -> Option<NonNull<Block>> {
-    let block = NonNull::new(bin.free.get())?;
-    // SAFETY: the bin's list is the lease holder's.
-    bin.free.set(unsafe { Block::next(block) });
-    Some(block)
-}
-
 /// Steps 1 to 6.
 fn from_ripe(heap: &'static Heap, bin: &Bin, class: SizeClass, limit: usize) -> Option<Refill> {
     if let Some(page) = bin.page.get() {
@@ -158,7 +152,7 @@ fn from_ripe(heap: &'static Heap, bin: &Bin, class: SizeClass, limit: usize) -> 
         }
     }
     if let Some(page) = heap.queues(class).partial.first()
-        && is_ripe(page, owned(page).local_count.get())
+        && is_ripe(page, owned(page).local_count())
     {
         return take_partial(heap, bin, class);
     }
@@ -205,7 +199,8 @@ fn take_local(heap: &Heap, bin: &Bin, page: PageRef) -> Option<*mut Block> {
     let owned = owned(page);
     let head = NonNull::new(owned.local.replace(ptr::null_mut()))?;
     settle::count_local(heap, owned);
-    let count = owned.local_count.replace(0);
+    let count = owned.local_count();
+    owned.set_local_count(0);
     owned.counted.set(0);
     count_allocated(heap, owned.class.get(), count);
     let head = if owned.shuffled.replace(false) {
@@ -291,7 +286,11 @@ fn carve(heap: &Heap, bin: &Bin, page: PageRef) -> Refill {
     let bytes = class.bytes();
     let holes = owned.holes.get();
     let clean = owned.clean.get() && holes == 0;
-    let least = if owned.has_resident_uncarved() { CARVE_RESIDENT } else { 1 };
+    let least = if owned.has_resident_uncarved() {
+        CARVE_RESIDENT
+    } else {
+        1
+    };
     let blocks = owned.take_uncarved((CARVE_BYTES / bytes).max(least) as u32);
     if owned.holes.get() != holes {
         heap.sparse.regret();

@@ -101,7 +101,7 @@ pub fn count_freed(heap: &Heap, class: SizeClass, blocks: u32) {
 
 /// Counts the local frees of a page that nobody counted yet.
 pub fn count_local(heap: &Heap, owned: &OwnedLine) {
-    let new = owned.local_count.get() - owned.counted.replace(owned.local_count.get());
+    let new = owned.local_count() - owned.counted.replace(owned.local_count());
     count_freed(heap, owned.class.get(), new);
 }
 
@@ -120,7 +120,7 @@ pub fn replace(heap: &'static Heap, page: PageRef) {
         } else {
             Place::Waiting
         }
-    } else if owned.local_count.get() > 0 {
+    } else if owned.local_count() > 0 {
         Place::Partial
     } else if owned.has_uncarved() {
         Place::Uncarved

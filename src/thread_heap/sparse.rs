@@ -181,7 +181,7 @@ fn inside_blocks(page: PageRef, owned: &OwnedLine) -> usize {
     let start = page.shared().start().addr();
     let mut discarded = 0;
     let mut at = owned.local.get();
-    for _ in 0..owned.local_count.get() {
+    for _ in 0..owned.local_count() {
         let Some(block) = NonNull::new(at) else { break };
         let offset = at.addr() - start;
         let from = (offset + size_of::<Block>()).next_multiple_of(unit);
@@ -206,7 +206,7 @@ fn make_holes(page: PageRef, owned: &OwnedLine) -> usize {
     };
     let mut free: Marks = Marks::none();
     // SAFETY: the list is the page's, and the caller holds it.
-    if let Err(corrupted) = unsafe { blocks.mark(first, owned.local_count.get(), &mut free) } {
+    if let Err(corrupted) = unsafe { blocks.mark(first, owned.local_count(), &mut free) } {
         abort::misuse(corrupted.address, CORRUPTED);
     }
     let carved = owned.carved.get() as usize;
@@ -272,8 +272,8 @@ fn sink(owned: &OwnedLine, blocks: Blocks, free: &mut Marks, new: u64) {
             owned.sunk.set(owned.sunk.get() + starting.len() as u16);
         }
     }
-    owned.local_count.set(owned.local_count.get() - taken);
-    owned.counted.set(owned.local_count.get());
+    owned.set_local_count(owned.local_count() - taken);
+    owned.counted.set(owned.local_count());
     owned.shuffled.set(false);
     // SAFETY: what is marked was on the page's list, which the caller holds.
     owned.local.set(unsafe { blocks.link(free) });

@@ -15,7 +15,7 @@ static int set_order(const char *shape) {
     if (strcmp(shape, "random") == 0) {
         unsigned long long state = 12345;
         for (int last = BATCH - 1; last > 0; last--) {
-            /* Numerical Recipes' generator; its high bits are good enough for a shuffle. */
+            /* Knuth's generator (MMIX); its high bits are good enough for a shuffle. */
             state = state * 6364136223846793005u + 1442695040888963407u;
             int other = (int)((state >> 33) % (unsigned)(last + 1));
             unsigned short swapped = order[last];

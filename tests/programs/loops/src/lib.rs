@@ -1,0 +1,126 @@
+//! Loops of allocations through whatever the program's global allocator is: in a crate of their own, so that they call it
+//! as the crates of a program do.
+
+use std::alloc::{Layout, alloc, dealloc};
+use std::hint::black_box;
+
+const BATCH: usize = 1000;
+
+/// The value, of which the compiler knows nothing any more; in a register, unlike `black_box`'s.
+#[inline(always)]
+fn opaque<T>(mut value: *mut T) -> *mut T {
+    // SAFETY: does nothing.
+    unsafe {
+        std::arch::asm!("/* {0} */", inout(reg) value, options(nomem, nostack, preserves_flags))
+    };
+    value
+}
+
+#[inline(always)]
+fn opaque_size(size: usize) -> usize {
+    opaque(std::ptr::without_provenance_mut::<u8>(size)).addr()
+}
+
+/// Stands for what `std::alloc::alloc` calls before the allocator: a function of the compiler's that does nothing.
+#[inline(never)]
+extern "C" fn shim() {
+    black_box(());
+}
+
+/// Puts the arguments of a call where they have to be, as any allocator's caller must.
+#[inline(always)]
+fn place_arguments(first: usize, second: usize, third: usize) {
+    // SAFETY: does nothing.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::asm!("/* {0} {1} {2} */", in(reg) first, in(reg) second, in(reg) third,
+            out("rdi") _, out("rsi") _, out("rdx") _, options(nomem, nostack, preserves_flags));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    black_box((first, second, third));
+}
+
+/// Allocates with a layout that is known at run time only.
+#[inline(always)]
+fn take<const ALLOCATE: bool>(layout: Layout, place: *mut u8) -> *mut u8 {
+    let size = opaque_size(layout.size());
+    let align = opaque_size(layout.align());
+    opaque(if ALLOCATE {
+        // SAFETY: the layout's parts, unchanged; `run` refuses a size of 0.
+        unsafe { alloc(Layout::from_size_align_unchecked(size, align)) }
+    } else {
+        shim();
+        place_arguments(size, align, 0);
+        place
+    })
+}
+
+#[inline(always)]
+fn give<const ALLOCATE: bool>(block: *mut u8, layout: Layout) {
+    let block = opaque(block);
+    let size = opaque_size(layout.size());
+    let align = opaque_size(layout.align());
+    if ALLOCATE {
+        // SAFETY: the block came from `take` with this layout, and is given back once.
+        unsafe { dealloc(block, Layout::from_size_align_unchecked(size, align)) };
+    } else {
+        place_arguments(block.addr(), size, align);
+    }
+}
+
+fn pairs<const ALLOCATE: bool>(layout: Layout, rounds: usize) {
+    let mut place = 0_u8;
+    for _ in 0..rounds {
+        give::<ALLOCATE>(take::<ALLOCATE>(layout, &mut place), layout);
+    }
+}
+
+fn batches<const ALLOCATE: bool>(layout: Layout, rounds: usize, order: &[usize; BATCH]) {
+    let mut place = 0_u8;
+    let mut blocks = [std::ptr::null_mut(); BATCH];
+    for _ in 0..rounds {
+        for block in &mut blocks {
+            *block = take::<ALLOCATE>(layout, &mut place);
+        }
+        for &index in order {
+            give::<ALLOCATE>(blocks[index], layout);
+        }
+    }
+}
+
+/// In which order the blocks of a batch are freed.
+fn order(shape: &str) -> Option<[usize; BATCH]> {
+    let mut order = std::array::from_fn(|index| index);
+    match shape {
+        "fifo" => {}
+        "lifo" => order.reverse(),
+        "random" => {
+            let mut state = 12345_u64;
+            for last in (1..BATCH).rev() {
+                // Knuth's generator (MMIX); its high bits are good enough for a shuffle.
+                state = state
+                    .wrapping_mul(6364136223846793005)
+                    .wrapping_add(1442695040888963407);
+                order.swap(last, (state >> 33) as usize % (last + 1));
+            }
+        }
+        _ => return None,
+    }
+    Some(order)
+}
+
+/// Runs a loop: `pair` frees each block at once; `lifo`, `fifo` and `random` allocate 1,000 blocks and free them, the last
+/// first, the first first or in an order without order. Without `allocate`, the same loop with an address in place of each
+/// block: what the loop itself costs, and what the call of any allocator costs its caller. `None` for another shape, or
+/// a size of 0.
+pub fn run(shape: &str, allocate: bool, size: usize, rounds: usize) -> Option<()> {
+    let layout = Layout::from_size_align(size, 8).ok().filter(|_| size > 0)?;
+    match (shape, order(shape), allocate) {
+        ("pair", _, true) => pairs::<true>(layout, rounds),
+        ("pair", _, false) => pairs::<false>(layout, rounds),
+        (_, Some(order), true) => batches::<true>(layout, rounds, &order),
+        (_, Some(order), false) => batches::<false>(layout, rounds, &order),
+        _ => return None,
+    }
+    Some(())
+}
