@@ -127,6 +127,7 @@ pub struct RunArguments {
     after_help = "Examples:
   larson-bench compare --quick
   larson-bench compare --all --runs 5 --json all.json
+  larson-bench compare --pairs --all --runs 7
   larson-bench compare --workloads larson,burst --allocators millpond,mimalloc,preload:/usr/lib/libtcmalloc.so.4"
 )]
 pub struct CompareArguments {
@@ -136,6 +137,9 @@ pub struct CompareArguments {
     /// All workloads under all allocators, larson also with 4 threads
     #[arg(long)]
     pub all: bool,
+    /// Single sizes in single orders instead: what a pair of allocation and free costs (with --all: all allocators)
+    #[arg(long, conflicts_with_all = ["quick", "workloads"])]
+    pub pairs: bool,
     /// Only these workloads
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub workloads: Vec<String>,

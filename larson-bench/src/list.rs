@@ -11,6 +11,12 @@ pub fn print() {
         let about = workload.about();
         workloads.add_row([about.name, about.summary, about.operation]);
     }
+    workloads.add_row([
+        "pairs-ORDER-SIZE",
+        "one thread allocates blocks of one size and frees them: at-once, or 1,000 in lifo, fifo or random order; \
+         16, 64, 256, 1024, 8192 or 32768 bytes",
+        "one block allocated and freed",
+    ]);
     let mut allocators = plain_table(["allocator", "what it is", "compared"]);
     for known in &KNOWN {
         let when = if known.by_default {

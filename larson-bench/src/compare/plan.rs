@@ -1,7 +1,7 @@
 //! What is compared: the rows, the allocators, how often.
 
 use larson_runner::options::WorkloadOptions;
-use larson_runner::workloads;
+use larson_runner::workloads::{self, Workload};
 
 use crate::Failure;
 use crate::allocators::{Choice, KNOWN};
@@ -139,16 +139,13 @@ fn wanted(arguments: &CompareArguments) -> Vec<(String, Option<usize>)> {
             .map(|(name, threads)| (name.clone(), threads.filter(|_| name == "larson")))
             .collect();
     }
-    let all = || {
-        workloads::all()
-            .iter()
-            .map(|workload| workload.about().name.to_owned())
-            .collect()
-    };
-    let names: Vec<String> = if arguments.workloads.is_empty() {
-        all()
-    } else {
+    let named = |workload: &dyn Workload| workload.about().name.to_owned();
+    let names: Vec<String> = if !arguments.workloads.is_empty() {
         arguments.workloads.clone()
+    } else if arguments.pairs {
+        workloads::pairs().map(named).collect()
+    } else {
+        workloads::all().iter().copied().map(named).collect()
     };
     let larson_threads: &[usize] = if arguments.all { &[1, 2, 4] } else { &[1, 2] };
     names
@@ -197,6 +194,7 @@ mod tests {
         );
         assert!(labels(&["--all"]).contains(&"larson T=4".to_owned()));
         assert_eq!(labels(&[]).len(), 18);
+        assert_eq!(labels(&["--pairs"]).len(), 24);
     }
 
     #[test]

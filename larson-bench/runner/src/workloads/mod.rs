@@ -17,6 +17,7 @@ mod larson;
 mod malloc_large;
 mod mleak;
 mod mstress;
+mod pairs;
 mod pipeline;
 mod rptest;
 mod sh6bench;
@@ -87,9 +88,14 @@ static ALL: [&dyn Workload; 17] = [
     &cold::Cold,
 ];
 
-/// All workloads, in the order in which they are listed and compared.
+/// All workloads, in the order in which they are listed and compared, but for [`pairs`].
 pub fn all() -> &'static [&'static dyn Workload] {
     &ALL
+}
+
+/// The workloads of a single size in a single order: for `compare --pairs`.
+pub fn pairs() -> impl Iterator<Item = &'static dyn Workload> {
+    pairs::PAIRS.iter().map(|pair| pair as &dyn Workload)
 }
 
 /// The workload of that name.
@@ -100,6 +106,7 @@ pub fn find(name: &str) -> Result<&'static dyn Workload, String> {
     all()
         .iter()
         .copied()
+        .chain(pairs())
         .find(|workload| workload.about().name == name)
         .ok_or_else(|| format!("There is no workload {name:?}; larson-bench list names them all."))
 }
