@@ -21,8 +21,9 @@ use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 const FLOOR: usize = 8 * MIB;
 const CEILING: usize = 32 * MIB;
-/// The bonus is at most the peak divided by this.
+/// The bonus is at most the peak divided by this, or all of a peak up to the floor.
 const BONUS_SHARE: usize = 2;
+const BONUS_FLOOR: usize = 64 * MIB;
 
 /// All on one line of their own: written at page granularity by any thread.
 #[repr(C, align(128))]
@@ -103,7 +104,8 @@ fn note_peak(bytes: usize) {
 
 /// Raises the bonus by what somebody would have wanted back.
 fn earn(regret: usize) {
-    let most = RESERVE.peak.load(Relaxed) / BONUS_SHARE;
+    let peak = RESERVE.peak.load(Relaxed);
+    let most = (peak / BONUS_SHARE).max(peak.min(BONUS_FLOOR));
     let bonus = RESERVE.bonus.load(Relaxed);
     let low = RESERVE.low.load(Relaxed);
     if bonus == 0 || low < RESERVE.trough.load(Relaxed) {
