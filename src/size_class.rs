@@ -160,7 +160,7 @@ impl SizeClass {
     }
 
     /// The slices of a page of this class: 64 KiB up to blocks of 256 bytes and from 1 to 4 KiB, 256 KiB between them
-    /// (64 after [`use_small_pages`]), then 16 blocks up to pages of 512 KiB, then 8 (up to 1 MiB).
+    /// (64 after [`use_small_pages`]), then 32 blocks up to pages of 1 MiB.
     /// `docs/decisions/004-page-sizes.md` has the figures.
     #[inline]
     pub fn page_slices(self) -> SliceCount {
@@ -168,9 +168,8 @@ impl SizeClass {
             // Relaxed: pages of these classes are made after the decision only.
             257..=1024 => MIDDLE_SLICES.load(Ordering::Relaxed),
             0..=4096 => 1,
-            4097..=8192 => 2,
-            8193..=16384 => 4,
-            16385..=65536 => 8,
+            4097..=8192 => 4,
+            8193..=16384 => 8,
             _ => 16,
         })
     }

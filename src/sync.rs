@@ -49,6 +49,7 @@ mod explored {
             $(explored! { methods $integer,
                 fetch_add(value: $value, order: Ordering) -> $value;
                 fetch_sub(value: $value, order: Ordering) -> $value;
+                fetch_max(value: $value, order: Ordering) -> $value;
                 fetch_or(value: $value, order: Ordering) -> $value;
                 fetch_and(value: $value, order: Ordering) -> $value;
             })?

@@ -17,7 +17,8 @@ use std::ptr::NonNull;
 pub struct Span<T> {
     /// The bytes from the base on whose items are accessible. It only grows, and is 0 until the others are there.
     covered: AtomicUsize,
-    base: AtomicUsize,
+    /// The base, negated: a sum needs no copy of the address, which a difference would overwrite.
+    minus_base: AtomicUsize,
     bytes: AtomicUsize,
     items: AtomicPtr<T>,
 }
@@ -28,7 +29,7 @@ impl<T> Span<T> {
     pub const fn empty() -> Self {
         Self {
             covered: AtomicUsize::new(0),
-            base: AtomicUsize::new(0),
+            minus_base: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             items: AtomicPtr::new(std::ptr::null_mut()),
         }
@@ -39,7 +40,7 @@ impl<T> Span<T> {
     pub fn empty() -> Self {
         Self {
             covered: AtomicUsize::new(0),
-            base: AtomicUsize::new(0),
+            minus_base: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             items: AtomicPtr::new(std::ptr::null_mut()),
         }
@@ -50,7 +51,7 @@ impl<T> Span<T> {
     pub fn get(&self, address: usize) -> Option<NonNull<T>> {
         // Acquire pairs with the Release of `cover`: base and items are there, and the item is accessible.
         let covered = self.covered.load(Ordering::Acquire);
-        let offset = address.wrapping_sub(self.base.load(Ordering::Relaxed));
+        let offset = address.wrapping_add(self.minus_base.load(Ordering::Relaxed));
         if offset < covered {
             let items = self.items.load(Ordering::Relaxed);
             // SAFETY: there is an item for each slice that is covered.
@@ -71,7 +72,8 @@ impl<T> Span<T> {
         {
             return false;
         }
-        self.base.store(base, Ordering::Relaxed);
+        self.minus_base
+            .store(base.wrapping_neg(), Ordering::Relaxed);
         self.bytes.store(bytes, Ordering::Relaxed);
         true
     }
@@ -83,7 +85,7 @@ impl<T> Span<T> {
 
     /// How far behind the base an address of the span lies. Only for who set it, or has learnt of a range in it.
     pub fn offset_of(&self, address: usize) -> Option<usize> {
-        let offset = address.wrapping_sub(self.base.load(Ordering::Relaxed));
+        let offset = address.wrapping_add(self.minus_base.load(Ordering::Relaxed));
         (offset < self.bytes.load(Ordering::Relaxed)).then_some(offset)
     }
 
@@ -323,6 +325,44 @@ mod directory {
 mod model {
     use super::*;
     use loom::sync::Arc;
+
+    const SLICE: usize = 1 << SLICE_SHIFT;
+    const BASE: usize = 7 * SLICE;
+
+    /// A span's slices are made accessible while another thread looks: what it finds is accessible.
+    #[test]
+    fn a_span_has_what_it_covers() {
+        loom::model(|| {
+            type Item = loom::cell::UnsafeCell<u32>;
+            let items = Arc::new([Item::new(0), Item::new(0)]);
+            let span = Arc::new(Span::<Item>::empty());
+            let look = |slice: usize| {
+                let found = span.get(BASE + slice * SLICE + 1);
+                // SAFETY: what is found is an item of the array, and accessible: nobody writes to it any more.
+                found.map(|item| unsafe { item.as_ref().with(|value| *value) })
+            };
+            let maker = {
+                let (span, items) = (span.clone(), items.clone());
+                loom::thread::spawn(move || {
+                    assert!(span.set(BASE, 2 * SLICE, NonNull::from(&items[0])));
+                    for slice in 0..2 {
+                        // SAFETY: nobody else reaches an item before it is covered.
+                        items[slice].with_mut(|value| unsafe { *value = 1 });
+                        span.cover((slice + 1) * SLICE);
+                    }
+                })
+            };
+            let (second, first) = (look(1), look(0));
+            assert!(matches!(first, None | Some(1)) && matches!(second, None | Some(1)));
+            assert!(second.is_none() || first.is_some(), "coverage shrank");
+            maker.join().unwrap();
+            assert_eq!((look(0), look(1)), (Some(1), Some(1)));
+            assert!(span.get(BASE - 1).is_none() && span.get(BASE + 2 * SLICE).is_none());
+            assert_eq!(span.offset_of(BASE + SLICE), Some(SLICE));
+            assert_eq!(span.offset_of(BASE + 2 * SLICE), None);
+            assert!(!span.set(0, SLICE, NonNull::from(&items[1])));
+        });
+    }
 
     /// Two threads need the same array at once: both get the same one, the other is unmade, and its contents are
     /// visible to a reader that only looks.

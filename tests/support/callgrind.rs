@@ -1,6 +1,6 @@
 //! Instructions counted by callgrind, as the difference of two run lengths, so that what a program does before and after
-//! its loop doesn't count. The programs take `pair|batch WHAT SIZE ROUNDS`: a pair frees each block at once, a batch
-//! allocates 1,000 and frees them in LIFO order.
+//! its loop doesn't count. The programs take `SHAPE WHAT SIZE ROUNDS`: the shape `pair` frees each block at once, all
+//! others allocate 1,000 and free them in some order.
 
 use std::path::Path;
 use std::process::Command;

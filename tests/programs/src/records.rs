@@ -1,5 +1,5 @@
 //! The loop whose instructions `tests/golden.rs` counts for `millpond::pool`:
-//! `records pair|batch millpond|nothing SIZE ROUNDS`, with a SIZE of 64 or 256 bytes.
+//! `records pair|lifo millpond|nothing SIZE ROUNDS`, with a SIZE of 64 or 256 bytes.
 //!
 //! As `fastpath.rs`, but with records of a known type. The global allocator is the system's: a pool doesn't care.
 
@@ -55,8 +55,8 @@ fn run<const N: usize>(shape: &str, what: &str, rounds: usize) -> Option<()> {
     match (shape, what) {
         ("pair", "millpond") => pairs::<N, true>(rounds),
         ("pair", "nothing") => pairs::<N, false>(rounds),
-        ("batch", "millpond") => batches::<N, true>(rounds),
-        ("batch", "nothing") => batches::<N, false>(rounds),
+        ("lifo", "millpond") => batches::<N, true>(rounds),
+        ("lifo", "nothing") => batches::<N, false>(rounds),
         _ => return None,
     }
     Some(())
@@ -74,7 +74,7 @@ fn main() {
         _ => None,
     };
     if done.is_none() {
-        eprintln!("usage: records pair|batch millpond|nothing 64|256 ROUNDS");
+        eprintln!("usage: records pair|lifo millpond|nothing 64|256 ROUNDS");
         std::process::exit(2);
     }
 }
