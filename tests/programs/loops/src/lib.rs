@@ -6,19 +6,22 @@ use std::hint::black_box;
 
 const BATCH: usize = 1000;
 
-/// The value, of which the compiler knows nothing any more; in a register, unlike `black_box`'s.
+/// The number, of which the compiler knows nothing any more; in a register, unlike `black_box`'s.
 #[inline(always)]
-fn opaque<T>(mut value: *mut T) -> *mut T {
+fn opaque(mut number: usize) -> usize {
     // SAFETY: does nothing.
     unsafe {
-        std::arch::asm!("/* {0} */", inout(reg) value, options(nomem, nostack, preserves_flags))
+        std::arch::asm!("/* {0} */", inout(reg) number, options(nomem, nostack, preserves_flags))
     };
-    value
+    number
 }
 
+/// As [`opaque`], an address.
 #[inline(always)]
-fn opaque_size(size: usize) -> usize {
-    opaque(std::ptr::without_provenance_mut::<u8>(size)).addr()
+fn opaque_block(mut block: *mut u8) -> *mut u8 {
+    // SAFETY: does nothing.
+    unsafe { std::arch::asm!("/* {0} */", inout(reg) block, options(nostack, preserves_flags)) };
+    block
 }
 
 /// Stands for what `std::alloc::alloc` calls before the allocator: a function of the compiler's that does nothing.
@@ -43,9 +46,9 @@ fn place_arguments(first: usize, second: usize, third: usize) {
 /// Allocates with a layout that is known at run time only.
 #[inline(always)]
 fn take<const ALLOCATE: bool>(layout: Layout, place: *mut u8) -> *mut u8 {
-    let size = opaque_size(layout.size());
-    let align = opaque_size(layout.align());
-    opaque(if ALLOCATE {
+    let size = opaque(layout.size());
+    let align = opaque(layout.align());
+    opaque_block(if ALLOCATE {
         // SAFETY: the layout's parts, unchanged; `run` refuses a size of 0.
         unsafe { alloc(Layout::from_size_align_unchecked(size, align)) }
     } else {
@@ -57,9 +60,9 @@ fn take<const ALLOCATE: bool>(layout: Layout, place: *mut u8) -> *mut u8 {
 
 #[inline(always)]
 fn give<const ALLOCATE: bool>(block: *mut u8, layout: Layout) {
-    let block = opaque(block);
-    let size = opaque_size(layout.size());
-    let align = opaque_size(layout.align());
+    let block = opaque_block(block);
+    let size = opaque(layout.size());
+    let align = opaque(layout.align());
     if ALLOCATE {
         // SAFETY: the block came from `take` with this layout, and is given back once.
         unsafe { dealloc(block, Layout::from_size_align_unchecked(size, align)) };
