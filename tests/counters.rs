@@ -32,6 +32,7 @@ support::harness::each_alone! {
     blocked_owner_memory_comes_back_100_kib,
     live_bytes_are_exact,
     remote_frees_without_a_heap_are_counted,
+    a_fixed_run_takes_just_these_pages,
 }
 
 /// Sizes from every kind of page: many blocks, few blocks, and 8 blocks in 1 MiB.
@@ -590,5 +591,61 @@ fn remote_frees_without_a_heap_are_counted() {
         let after = settled();
         assert_eq!(after.heaps, before.heaps);
         assert_eq!(before.live_bytes - after.live_bytes, bytes);
+    }
+}
+
+/// The gate on page counters: a run without chance, whose counters are the same each time. Who changes the policy on purpose
+/// changes the numbers here, and says why in a decision record.
+fn a_fixed_run_takes_just_these_pages() {
+    // Nothing may depend on time.
+    millpond::set_option("purge_delay_ms", "1000000").unwrap();
+    let mut places: Vec<Option<Block>> = (0..3000).map(|_| None).collect();
+    // Knuth's generator (MMIX); its high bits are good enough.
+    let mut state = 12345_u64;
+    let mut random = |below: u64| {
+        state = state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (state >> 33) % below
+    };
+    let before = settled();
+    for phase in 0..4 {
+        for _ in 0..30_000 {
+            let place = &mut places[random(3000) as usize];
+            if let Some(block) = place.take() {
+                block.free();
+            }
+            // Small, mixed, large and small ones, of all sizes alike in the logarithm.
+            let (from, to) = [(4, 10), (4, 15), (11, 16), (4, 10)][phase];
+            let most = 1 << (from + random(to - from + 1));
+            *place = Some(Block::new(1 + random(most) as usize));
+        }
+        places
+            .iter_mut()
+            .filter_map(Option::take)
+            .for_each(Block::free);
+    }
+    let after = settled();
+    let taken = [
+        ("fresh_pages", after.fresh_pages - before.fresh_pages, 154),
+        (
+            "fresh_page_bytes",
+            after.fresh_page_bytes - before.fresh_page_bytes,
+            59_768_832,
+        ),
+        (
+            "reused_pages",
+            after.reused_pages - before.reused_pages,
+            506,
+        ),
+        (
+            "carved_refills",
+            after.carved_refills - before.carved_refills,
+            2_885,
+        ),
+        ("recycled", after.recycled - before.recycled, 19_853),
+    ];
+    for (counter, found, expected) in taken {
+        assert_eq!(found, expected, "{counter}: {taken:?}");
     }
 }

@@ -2,7 +2,6 @@
 //! as the crates of a program do.
 
 use std::alloc::{Layout, alloc, dealloc};
-use std::hint::black_box;
 
 const BATCH: usize = 1000;
 
@@ -24,37 +23,40 @@ fn opaque_block(mut block: *mut u8) -> *mut u8 {
     block
 }
 
-/// Stands for what `std::alloc::alloc` calls before the allocator: a function of the compiler's that does nothing.
-#[inline(never)]
-extern "C" fn shim() {
-    black_box(());
-}
+// An allocator that does nothing, three instructions long: an instruction and a return, a return. And what
+// `std::alloc::alloc` calls before the allocator, a function of the compiler's that does nothing.
+#[cfg(target_arch = "x86_64")]
+std::arch::global_asm!(
+    "millpond_nothing_alloc: mov rax, rdi",
+    "ret",
+    "millpond_nothing_dealloc: ret",
+    "millpond_nothing_shim: ret",
+);
+#[cfg(target_arch = "aarch64")]
+std::arch::global_asm!(
+    "millpond_nothing_alloc: mov x0, x0",
+    "ret",
+    "millpond_nothing_dealloc: ret",
+    "millpond_nothing_shim: ret",
+);
 
-/// Puts the arguments of a call where they have to be, as any allocator's caller must.
-#[inline(always)]
-fn place_arguments(first: usize, second: usize, third: usize) {
-    // SAFETY: does nothing.
-    #[cfg(target_arch = "x86_64")]
-    unsafe {
-        std::arch::asm!("/* {0} {1} {2} */", in(reg) first, in(reg) second, in(reg) third,
-            out("rdi") _, out("rsi") _, out("rdx") _, options(nomem, nostack, preserves_flags));
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    black_box((first, second, third));
+unsafe extern "C" {
+    safe fn millpond_nothing_shim();
+    safe fn millpond_nothing_alloc(size: usize, align: usize) -> *mut u8;
+    safe fn millpond_nothing_dealloc(block: *mut u8, size: usize, align: usize);
 }
 
 /// Allocates with a layout that is known at run time only.
 #[inline(always)]
-fn take<const ALLOCATE: bool>(layout: Layout, place: *mut u8) -> *mut u8 {
+fn take<const ALLOCATE: bool>(layout: Layout) -> *mut u8 {
     let size = opaque(layout.size());
     let align = opaque(layout.align());
     opaque_block(if ALLOCATE {
         // SAFETY: the layout's parts, unchanged; `run` refuses a size of 0.
         unsafe { alloc(Layout::from_size_align_unchecked(size, align)) }
     } else {
-        shim();
-        place_arguments(size, align, 0);
-        place
+        millpond_nothing_shim();
+        millpond_nothing_alloc(size, align)
     })
 }
 
@@ -67,23 +69,21 @@ fn give<const ALLOCATE: bool>(block: *mut u8, layout: Layout) {
         // SAFETY: the block came from `take` with this layout, and is given back once.
         unsafe { dealloc(block, Layout::from_size_align_unchecked(size, align)) };
     } else {
-        place_arguments(block.addr(), size, align);
+        millpond_nothing_dealloc(block, size, align);
     }
 }
 
 fn pairs<const ALLOCATE: bool>(layout: Layout, rounds: usize) {
-    let mut place = 0_u8;
     for _ in 0..rounds {
-        give::<ALLOCATE>(take::<ALLOCATE>(layout, &mut place), layout);
+        give::<ALLOCATE>(take::<ALLOCATE>(layout), layout);
     }
 }
 
 fn batches<const ALLOCATE: bool>(layout: Layout, rounds: usize, order: &[usize; BATCH]) {
-    let mut place = 0_u8;
     let mut blocks = [std::ptr::null_mut(); BATCH];
     for _ in 0..rounds {
         for block in &mut blocks {
-            *block = take::<ALLOCATE>(layout, &mut place);
+            *block = take::<ALLOCATE>(layout);
         }
         for &index in order {
             give::<ALLOCATE>(blocks[index], layout);
@@ -113,9 +113,8 @@ fn order(shape: &str) -> Option<[usize; BATCH]> {
 }
 
 /// Runs a loop: `pair` frees each block at once; `lifo`, `fifo` and `random` allocate 1,000 blocks and free them, the last
-/// first, the first first or in an order without order. Without `allocate`, the same loop with an address in place of each
-/// block: what the loop itself costs, and what the call of any allocator costs its caller. `None` for another shape, or
-/// a size of 0.
+/// first, the first first or in an order without order. Without `allocate`, the same loop with an allocator that does
+/// nothing in five instructions a pair: two calls, two returns and one more. `None` for another shape, or a size of 0.
 pub fn run(shape: &str, allocate: bool, size: usize, rounds: usize) -> Option<()> {
     let layout = Layout::from_size_align(size, 8).ok().filter(|_| size > 0)?;
     match (shape, order(shape), allocate) {
