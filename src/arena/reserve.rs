@@ -5,7 +5,7 @@
 //!   right now: a program that has freed everything has no use for more. Beyond it, memory is given back in
 //!   the call that releases it, so that it is back although nobody calls us afterwards.
 //! - A program that shows within a window that it wanted the purged memory back (it claims fresh slices just after a
-//!   purge) earns a bonus on top, of at most half of the peak, which what a window didn't need is taken from. It ends when
+//!   purge) earns a bonus on top, of at most half of the peak or 32 MiB of it, which what a window didn't need is taken from. It ends when
 //!   the claimed memory falls to half of its lowest while the bonus was earned: a loop comes down to the same level each
 //!   time, so that is another phase.
 //! - Half of what nobody claimed from the reserve for a whole window (the purge delay) is given back at the window's
@@ -23,7 +23,7 @@ const FLOOR: usize = 8 * MIB;
 const CEILING: usize = 32 * MIB;
 /// The bonus is at most the peak divided by this, or all of a peak up to the floor.
 const BONUS_SHARE: usize = 2;
-const BONUS_FLOOR: usize = 64 * MIB;
+const BONUS_FLOOR: usize = 32 * MIB;
 
 /// All on one line of their own: written at page granularity by any thread.
 #[repr(C, align(128))]
