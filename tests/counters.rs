@@ -257,7 +257,7 @@ fn live_owner_drains_its_active_page() {
 }
 
 fn live_owner_drains_partial_pages() {
-    // Below 1 KiB, where a local free of another page goes to that page.
+    // Up to 1 KiB, where a local free of another page goes to that page.
     for size in [8, 16, 64, 500, 900] {
         let page = blocks_in_page(size);
         let part = page / 2;

@@ -23,11 +23,11 @@ const ORDERS: [&str; 3] = ["lifo", "fifo", "random"];
 /// the bars that the project set itself, for larger blocks what it has reached (the bars: 65, 65).
 const LIMITS: [(usize, f64, f64); 6] = [
     (16, 30.0, 30.0),
-    (64, 30.0, 46.0),
+    (64, 30.0, 30.0),
     (256, 30.0, 46.0),
     (1024, 30.0, 46.0),
-    (8192, 65.0, 170.0),
-    (32768, 65.0, 175.0),
+    (8192, 52.0, 170.0),
+    (32768, 52.0, 175.0),
 ];
 
 /// Instructions of a pair of calls to `fastpath`'s allocator that does nothing.

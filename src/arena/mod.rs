@@ -78,7 +78,7 @@ mod native {
         pub arena: u32,
         /// All of it reads as zero.
         pub clean: bool,
-        /// All of it has been in use, and nothing was given back since.
+        /// All of it has been in use, and little was given back since.
         pub resident: bool,
     }
 
@@ -223,9 +223,8 @@ mod native {
     /// Whether the system gave so little address space at the first request that it is to be used sparingly, or populates
     /// all that is reserved: the same answer each time. `None` when it gives none at all.
     pub fn is_scarce() -> Option<bool> {
-        if arena(0).is_none() {
-            add_arena(SliceCount(1), 1);
-        }
+        // As in `claim`.
+        while arena(0).is_none() && (mappings::empty() > 0 || add_arena(SliceCount(1), 1)) {}
         Some(arena(0)?.slices < PLENTY / SLICE_SIZE)
     }
 
@@ -340,6 +339,9 @@ mod native {
         before_discard(start, number, count);
         // SAFETY: passed on.
         unsafe { os::discard(start, count.bytes()) };
+        if let Some(arena) = arena(number as usize) {
+            arena.dirty().clear(arena.index_of(start), count);
+        }
         reserve::count_discarded(count.bytes());
     }
 
@@ -430,9 +432,9 @@ mod native {
         };
         // SAFETY: fresh memory of the right size and alignment.
         unsafe { record.write(arena) };
-        if fenced {
-            registry::span(arena_base, bytes);
-        }
+        // Before the arena is there for others: slices that were claimed earlier would lose their descriptors. One that isn't
+        // fenced has its descriptors already.
+        let is_span = fenced && registry::span(arena_base, bytes);
         for entry in &ARENAS {
             // Release publishes the record.
             if entry
@@ -450,8 +452,10 @@ mod native {
             }
         }
         // The table is full.
-        // SAFETY: the record was published to nobody.
-        drop(unsafe { record.read() });
+        if !is_span {
+            // SAFETY: the record was published to nobody.
+            drop(unsafe { record.read() });
+        }
         Some(false)
     }
 

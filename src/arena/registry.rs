@@ -1,6 +1,6 @@
 //! The page registry: the descriptor of any address, without a lock.
 //!
-//! The first arena, in which mostly everything lies, has an array of descriptors of its own: the [`Span`]. A look-up there
+//! The first arena that is fenced, in which mostly everything lies, has an array of descriptors of its own: the [`Span`]. A look-up there
 //! is a subtraction, a comparison and arithmetic.
 //!
 //! For all other addresses a static first level is indexed by `address >> 32`; each entry points to an array of 65,536
@@ -83,7 +83,8 @@ impl<T> Span<T> {
         !self.items.load(Ordering::Relaxed).is_null()
     }
 
-    /// How far behind the base an address of the span lies. Only for who set it, or has learnt of a range in it.
+    /// How far behind the base an address of the span lies. (An address that isn't in it may be asked for at any time: what is
+    /// half set has no bytes.)
     pub fn offset_of(&self, address: usize) -> Option<usize> {
         let offset = address.wrapping_add(self.minus_base.load(Ordering::Relaxed));
         (offset < self.bytes.load(Ordering::Relaxed)).then_some(offset)
@@ -232,18 +233,21 @@ mod directory {
     }
 
     /// Makes a new arena the span, if there is none yet: one that will never be unmapped. Best effort.
-    pub fn span(start: NonNull<u8>, bytes: usize) {
+    /// Whether it is the span now.
+    pub fn span(start: NonNull<u8>, bytes: usize) -> bool {
         if SPAN.is_set() {
-            return;
+            return false;
         }
         let Some(array) = os::reserve(span_bytes(bytes), 128, c"millpond registry") else {
-            return;
+            return false;
         };
         // What isn't needed yet shall not be charged to the process. SAFETY: nothing uses the new reservation yet.
         unsafe { os::fence(array.base(), array.bytes()) };
-        if SPAN.set(start.addr().get(), bytes, array.base().cast()) {
+        let set = SPAN.set(start.addr().get(), bytes, array.base().cast());
+        if set {
             std::mem::forget(array);
         }
+        set
     }
 
     /// The bytes of the descriptors of `bytes` of slices.

@@ -65,7 +65,8 @@ pub struct OwnedLine {
     pub prev: Cell<Option<PageRef>>,
     /// The class, const while the page has it.
     pub class: Cell<SizeClass>,
-    /// Bytes of the page, from its start, that blocks were handed out from before it was last wholly free.
+    /// Bytes of the page, from its start, that may be resident although no block was carved from them since the page was
+    /// last wholly free: what was in use before.
     pub touched: Cell<u32>,
     /// System pages of the page whose contents were given back: the carved blocks that start in them are free and on no
     /// list. One bit each; none where blocks are larger than a system page.
@@ -250,10 +251,16 @@ impl OwnedLine {
         self.carved.get() < self.class.get().capacity()
     }
 
-    /// The next block to be carved lies in memory that was in use before, and so costs no page fault.
+    /// The next block to be carved lies in memory that was in use before, and so probably costs no page fault.
     #[inline]
     pub fn has_resident_uncarved(&self) -> bool {
         self.has_frontier() && self.carved_bytes() < self.touched.get()
+    }
+
+    /// How many such blocks there are.
+    pub fn resident_uncarved(&self) -> u32 {
+        let bytes = self.touched.get().saturating_sub(self.carved_bytes());
+        bytes.div_ceil(self.class.get().bytes() as u32)
     }
 
     /// Takes at most `most` blocks to be carved now, one at least: from a hole, if there is one, and otherwise those

@@ -1,6 +1,6 @@
 //! Freeing. The fast path is [`free_small`]: a block of its bin's current page goes onto the bin's list. Otherwise
-//! [`free_elsewhere`]: the registry finds the page, and the block goes onto the bin's list as recycled, onto its page's
-//! local list, or onto its page's remote list.
+//! [`free_elsewhere`]: the registry finds the page, and the block goes onto its page's local list, or onto its page's remote
+//! list. Above 1 KiB, [`free_recycled_elsewhere`]: mostly it goes onto the bin's list all the same, as recycled.
 
 use super::{Heap, exit, recycle, settle, slot, sparse, unclassed};
 use crate::abort;
@@ -209,10 +209,16 @@ pub unsafe fn free_unsized(address: *mut u8, unknown: impl Fn(*mut u8)) {
 #[cold]
 #[inline(never)]
 unsafe fn free_unsized_far(address: *mut u8, heap: &'static Heap, unknown: impl Fn(*mut u8)) {
-    match registry::find(address.addr()) {
+    let Some(page) = registry::find(address.addr()) else {
+        return unknown(address);
+    };
+    let bin = heap.bin_at(page.shared().bin());
+    if address.addr().wrapping_sub(bin.start.get()) < bin.bytes.get() {
+        // SAFETY: as in `free_unsized`.
+        unsafe { bin.push(NonNull::new_unchecked(address).cast()) };
+    } else {
         // SAFETY: passed on.
-        Some(page) => unsafe { free_unsized_elsewhere(address, heap, page, unknown) },
-        None => unknown(address),
+        unsafe { free_unsized_elsewhere(address, heap, page, unknown) }
     }
 }
 
@@ -236,7 +242,8 @@ unsafe fn free_unsized_elsewhere(
         // SAFETY: passed on.
         return unsafe { free_locally(heap, page, block) };
     }
-    if !owner.is_null() {
+    // A page that is being released has an owner and no bin for a moment: a second free of one of its blocks may see that.
+    if !owner.is_null() && offset != BinOffset::NONE {
         return if recycle::applies(offset) {
             // SAFETY: passed on: the class is the page's.
             unsafe { free_recycled(heap, page, block, offset) }

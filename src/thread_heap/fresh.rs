@@ -10,24 +10,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The slices for a page. `None` when the system has no more address space or memory.
 pub fn claim(class: SizeClass) -> Option<Run> {
-    decide_page_sizes();
+    if !decide_page_sizes() {
+        return None;
+    }
     let slices = class.page_slices();
     arena::claim(slices, slices.0, class.is_dense())
 }
 
-/// Decides, before there is a page, how large pages are.
-fn decide_page_sizes() {
+/// Decides, before there is a page, how large pages are; false while there is no memory at all.
+fn decide_page_sizes() -> bool {
     static DECIDED: AtomicBool = AtomicBool::new(false);
     // Acquire and Release: whoever makes a page knows the decision.
-    if !DECIDED.load(Ordering::Acquire)
-        && let Some(scarce) = arena::is_scarce()
-    {
-        // Threads that get here together decide the same.
-        if scarce {
-            size_class::use_small_pages();
-        }
-        DECIDED.store(true, Ordering::Release);
+    if DECIDED.load(Ordering::Acquire) {
+        return true;
     }
+    let Some(scarce) = arena::is_scarce() else {
+        return false;
+    };
+    // Threads that get here together decide the same.
+    if scarce {
+        size_class::use_small_pages();
+    }
+    DECIDED.store(true, Ordering::Release);
+    true
 }
 
 /// Makes claimed slices a page of the heap.

@@ -19,6 +19,7 @@
 //!   freed, they go back, too: a batch for each 256 KiB of pages that the heap releases without a refill by freed
 //!   blocks in between, and the bins' lists when there is no batch left. (A block in a batch pins its page, so the
 //!   memory in use alone would not tell.)
+//!   From then to the next refill by freed blocks none is set aside: what a phase frees that only frees goes to its pages.
 //! - What stays of a class's batches through a whole purge delay is not needed: half of it goes back when the next batch
 //!   is set aside, in any class.
 //! - A heap without a thread keeps its batches for the thread that takes it over, or for whoever lacks blocks of the
@@ -122,7 +123,7 @@ pub struct Recycling {
     released: Cell<usize>,
     /// Batches were trimmed since the last refill by freed blocks.
     ebbing: Cell<bool>,
-    /// No bin was refilled since all bins' lists went back: they hold blocks of their current pages only.
+    /// No bin was refilled or got new credit since all bins' lists went back: they hold blocks of their current pages only.
     swept: Cell<bool>,
     /// [`trim`] is under way.
     trimming: Cell<bool>,
@@ -277,6 +278,7 @@ pub fn set_aside(heap: &Heap, bin: &Bin, class: SizeClass) {
             .set(recycling.allowance.get().saturating_sub(1));
     }
     recycling.of(class).credit.set(credit(class) - 1);
+    recycling.swept.set(false);
 }
 
 /// For a bin that ran empty: a batch, the first block of it to be handed out. Otherwise new credit for what the refill

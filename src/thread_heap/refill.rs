@@ -43,8 +43,8 @@ const RIPE: u32 = 4;
 const SORT_FROM: u32 = 16;
 /// About how many bytes of blocks are linked at a time.
 const CARVE_BYTES: usize = 4 * KIB;
-/// But at least so many blocks where that costs no page fault.
-const CARVE_RESIDENT: usize = 16;
+/// But so many blocks, if there are, where that probably costs no page fault.
+const CARVE_RESIDENT: u32 = 16;
 
 /// What a refill gives: a block, with the rest of what it found in the bin.
 #[derive(Clone, Copy)]
@@ -286,12 +286,8 @@ fn carve(heap: &Heap, bin: &Bin, page: PageRef) -> Refill {
     let bytes = class.bytes();
     let holes = owned.holes.get();
     let clean = owned.clean.get() && holes == 0;
-    let least = if owned.has_resident_uncarved() {
-        CARVE_RESIDENT
-    } else {
-        1
-    };
-    let blocks = owned.take_uncarved((CARVE_BYTES / bytes).max(least) as u32);
+    let least = owned.resident_uncarved().clamp(1, CARVE_RESIDENT);
+    let blocks = owned.take_uncarved(((CARVE_BYTES / bytes) as u32).max(least));
     if owned.holes.get() != holes {
         heap.sparse.regret();
     }

@@ -174,12 +174,19 @@ fn discard(page: PageRef, part: Range<usize>) -> usize {
     bytes
 }
 
-/// Discards all but the first system page of each free block. The bytes discarded.
+/// Discards all but the first system page of each free block, and what lies behind the carved ones. The bytes discarded.
 fn inside_blocks(page: PageRef, owned: &OwnedLine) -> usize {
     let unit = os::page_size();
     let bytes = owned.class.get().bytes();
     let start = page.shared().start().addr();
     let mut discarded = 0;
+    let tail = (owned.carved_bytes() as usize).next_multiple_of(unit)
+        ..owned.touched.get() as usize / unit * unit;
+    if !tail.is_empty() {
+        before_discard(page);
+        discarded += discard(page, tail);
+    }
+    forget_tail(owned);
     let mut at = owned.local.get();
     for _ in 0..owned.local_count() {
         let Some(block) = NonNull::new(at) else { break };
@@ -232,7 +239,15 @@ fn make_holes(page: PageRef, owned: &OwnedLine) -> usize {
         discard(page, run.start * HOLE..run.end * HOLE);
     }
     sink(owned, blocks, &mut free, new);
+    forget_tail(owned);
     new.count_ones() as usize * HOLE
+}
+
+/// Notes that nothing behind the carved blocks is resident any more.
+fn forget_tail(owned: &OwnedLine) {
+    owned
+        .touched
+        .set(owned.touched.get().min(owned.carved_bytes()));
 }
 
 /// The runs of set bits, lowest first.
