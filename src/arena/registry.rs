@@ -1,7 +1,7 @@
 //! The page registry: the descriptor of any address, without a lock.
 //!
-//! The first arena that is fenced, in which mostly everything lies, has an array of descriptors of its own: the [`Span`]. A look-up there
-//! is a subtraction, a comparison and arithmetic.
+//! The first arena that is fenced, in which mostly everything lies, has an array of descriptors of its own: the
+//! [`Span`]. A look-up there is an addition, a comparison and arithmetic.
 //!
 //! For all other addresses a static first level is indexed by `address >> 32`; each entry points to an array of 65,536
 //! descriptors, one per slice of those 4 GiB, reserved on first use and resident only where pages are. An address outside
@@ -232,8 +232,8 @@ mod directory {
         Some(unsafe { array.add(index).as_ref() })
     }
 
-    /// Makes a new arena the span, if there is none yet: one that will never be unmapped. Best effort.
-    /// Whether it is the span now.
+    /// Makes a new arena the span, if there is none yet: one that will never be unmapped. Best effort; whether it is
+    /// the span now.
     pub fn span(start: NonNull<u8>, bytes: usize) -> bool {
         if SPAN.is_set() {
             return false;
@@ -241,7 +241,8 @@ mod directory {
         let Some(array) = os::reserve(span_bytes(bytes), 128, c"millpond registry") else {
             return false;
         };
-        // What isn't needed yet shall not be charged to the process. SAFETY: nothing uses the new reservation yet.
+        // What isn't needed yet shall not be charged to the process.
+        // SAFETY: nothing uses the new reservation yet.
         unsafe { os::fence(array.base(), array.bytes()) };
         let set = SPAN.set(start.addr().get(), bytes, array.base().cast());
         if set {

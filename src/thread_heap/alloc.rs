@@ -98,8 +98,8 @@ pub fn allocate_any(size: usize, align: usize) -> *mut u8 {
     }
 }
 
-/// [`allocate_any`] for small sizes with larger alignments. A function of its own because LLVM otherwise computes the
-/// two conditions of the fast path into one, which takes two instructions more than two branches.
+/// [`allocate_any`] for alignments beyond those of the fast paths. A function of its own because LLVM otherwise
+/// computes the two conditions of a fast path into one, which takes two instructions more than two branches.
 #[inline(never)]
 pub fn allocate_aligned(size: usize, align: usize) -> *mut u8 {
     allocate_any(size, align)

@@ -40,7 +40,7 @@ pub unsafe fn free_small(block: NonNull<u8>, size: usize) {
 unsafe fn free<const RECYCLED: bool>(heap: &'static Heap, block: NonNull<u8>, offset: BinOffset) {
     debug_assert_eq!(RECYCLED, recycle::applies(offset));
     let bin = heap.bin_at(offset);
-    if block.addr().get().wrapping_sub(bin.start.get()) < bin.bytes.get() {
+    if bin.holds(block.addr().get()) {
         // SAFETY: the caller gives the block up.
         unsafe { bin.push(block.cast()) };
     } else if RECYCLED {
@@ -117,6 +117,16 @@ unsafe fn free_far(block: NonNull<u8>, offset: BinOffset, heap: &'static Heap) {
     let Some(page) = registry::find(block.addr().get()) else {
         foreign(block)
     };
+    // SAFETY: passed on.
+    unsafe { free_found(heap, page, block, offset) }
+}
+
+/// Frees a block outside its bin's current page, of which it isn't known whether its class is recycled.
+///
+/// # Safety
+/// As for [`free`]; `page` is the block's.
+#[inline(always)]
+unsafe fn free_found(heap: &'static Heap, page: PageRef, block: NonNull<u8>, offset: BinOffset) {
     if recycle::applies(offset) {
         // SAFETY: passed on.
         unsafe { free_recycled(heap, page, block, offset) }
@@ -192,7 +202,7 @@ pub unsafe fn free_unsized(address: *mut u8, unknown: impl Fn(*mut u8)) {
         return unsafe { free_unsized_far(address, heap, unknown) };
     };
     let bin = heap.bin_at(slice.shared().bin());
-    if address.addr().wrapping_sub(bin.start.get()) < bin.bytes.get() {
+    if bin.holds(address.addr()) {
         // SAFETY: the block lies in the bin's page, hence not at 0, and the caller gives it up.
         unsafe { bin.push(NonNull::new_unchecked(address).cast()) };
     } else {
@@ -213,7 +223,7 @@ unsafe fn free_unsized_far(address: *mut u8, heap: &'static Heap, unknown: impl 
         return unknown(address);
     };
     let bin = heap.bin_at(page.shared().bin());
-    if address.addr().wrapping_sub(bin.start.get()) < bin.bytes.get() {
+    if bin.holds(address.addr()) {
         // SAFETY: as in `free_unsized`.
         unsafe { bin.push(NonNull::new_unchecked(address).cast()) };
     } else {
@@ -244,13 +254,8 @@ unsafe fn free_unsized_elsewhere(
     }
     // A page that is being released has an owner and no bin for a moment: a second free of one of its blocks may see that.
     if !owner.is_null() && offset != BinOffset::NONE {
-        return if recycle::applies(offset) {
-            // SAFETY: passed on: the class is the page's.
-            unsafe { free_recycled(heap, page, block, offset) }
-        } else {
-            // SAFETY: passed on.
-            unsafe { free_to_page(heap, page, block) }
-        };
+        // SAFETY: passed on: the class is the page's.
+        return unsafe { free_found(heap, page, block, offset) };
     }
     match page.shared().kind() {
         Kind::Large | Kind::Huge if page.shared().start() == address => {

@@ -51,6 +51,12 @@ static_assertions::const_assert_eq!(size_of::<Bin>(), BIN_BYTES);
 static_assertions::const_assert_eq!(std::mem::offset_of!(Heap, bins), 0);
 
 impl Bin {
+    /// Whether the address lies in the current page.
+    #[inline(always)]
+    pub fn holds(&self, address: usize) -> bool {
+        address.wrapping_sub(self.start.get()) < self.bytes.get()
+    }
+
     /// Pushes a block onto the list.
     ///
     /// # Safety
