@@ -225,14 +225,17 @@ pub fn purge_all() {
 /// Whether the reserve is about as large as it may be (a purge leaves some room): so much was freed lately that what is
 /// freed now goes back.
 pub fn is_full() -> bool {
-    held_bytes() >= limit() / 2
+    pinned_bytes() + held_bytes() >= limit() / 2
 }
 
 /// Whether a page of `bytes` that was freed remotely as a whole is to be discarded by its last freer; if not, it is
 /// counted among the pinned until [`unpin`].
 pub fn over_with(bytes: usize) -> bool {
-    let pinned = RESERVE.pinned.load(Relaxed).max(0) as usize;
-    pinned + held_bytes() + bytes > limit()
+    pinned_bytes() + held_bytes() + bytes > limit()
+}
+
+fn pinned_bytes() -> usize {
+    RESERVE.pinned.load(Relaxed).max(0) as usize
 }
 
 /// A wholly freed page waits for its owner with its contents.

@@ -140,6 +140,13 @@ impl Blocks {
         Ok(())
     }
 
+    /// The last of the marked blocks.
+    pub fn last<const WORDS: usize>(self, marks: &Marks<WORDS>) -> Option<NonNull<Block>> {
+        let (word, bits) = marks.0.iter().enumerate().rfind(|(_, bits)| **bits != 0)?;
+        let index = word * 64 + bits.ilog2() as usize;
+        NonNull::new(self.start.wrapping_add(index * self.bytes).cast())
+    }
+
     /// Links the marked blocks in address order: the first one, null if there is none.
     ///
     /// # Safety

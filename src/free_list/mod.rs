@@ -12,6 +12,17 @@ use std::ptr::NonNull;
 #[repr(C)]
 pub struct Block {
     next: OwnedCell<*mut Block>,
+    /// See [`Block::holes`]; elsewhere the word behind the block's first.
+    #[cfg(loom)]
+    holes: OwnedCell<u64>,
+}
+
+/// The first two words of a free block of 16 bytes or more.
+#[cfg(not(loom))]
+#[repr(C)]
+struct Marker {
+    next: OwnedCell<*mut Block>,
+    holes: OwnedCell<u64>,
 }
 
 #[cfg(not(loom))]
@@ -23,6 +34,7 @@ impl Block {
     pub fn unlinked() -> Self {
         Self {
             next: OwnedCell::new(std::ptr::null_mut()),
+            holes: OwnedCell::new(0),
         }
     }
 
@@ -44,6 +56,39 @@ impl Block {
     pub unsafe fn link(block: NonNull<Block>, next: *mut Block) {
         // SAFETY: the caller owns the block's memory, so nobody else touches it.
         unsafe { block.as_ref().next.set(next) };
+    }
+
+    /// What [`Block::set_holes`] wrote.
+    ///
+    /// # Safety
+    /// As for [`Block::set_holes`], which was called since the block was last in use.
+    #[cold]
+    pub unsafe fn holes(block: NonNull<Block>) -> u64 {
+        // SAFETY: the caller owns the block's memory, so nobody else writes it.
+        unsafe { Self::holes_cell(&block).get() }
+    }
+
+    /// Notes which system pages of its page are holes in the last block of a list: see `remote`.
+    ///
+    /// # Safety
+    /// `block` is free memory of 16 bytes or more, aligned to 8, that the caller owns.
+    pub unsafe fn set_holes(block: NonNull<Block>, holes: u64) {
+        // SAFETY: the caller owns the block's memory, so nobody else touches it.
+        unsafe { Self::holes_cell(&block).set(holes) };
+    }
+
+    /// # Safety
+    /// `block` has 16 bytes or more.
+    #[cfg(not(loom))]
+    unsafe fn holes_cell(block: &NonNull<Block>) -> &OwnedCell<u64> {
+        // SAFETY: the block is as large as a marker, and cells may be written through shared references.
+        unsafe { &block.cast::<Marker>().as_ref().holes }
+    }
+
+    #[cfg(loom)]
+    unsafe fn holes_cell(block: &NonNull<Block>) -> &OwnedCell<u64> {
+        // SAFETY: the model's blocks live as long as the model.
+        unsafe { &block.as_ref().holes }
     }
 }
 

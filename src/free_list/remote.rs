@@ -1,8 +1,8 @@
-//! The remote free list of a page: one atomic word, `state | count | tail | head`.
+//! The remote free list of a page: one atomic word, `state | thinned | count | tail | head`.
 //!
 //! ```text
-//!  bit 63..62   61..40    39..20          19..0
-//!      state    count     tail offset     head offset      offsets in units of 8 bytes from the page's start
+//!  bit 63..62   61        60..40    39..20          19..0
+//!      state    thinned   count     tail offset     head offset      offsets in units of 8 bytes from the page's start
 //! ```
 //!
 //! A push is one compare-and-swap and so is a drain; the count is known without a walk, and so is the last block, so a
@@ -21,6 +21,11 @@
 //! QUEUED, EMPTY --settle-->           IDLE       by the lease holder that popped the page
 //! IDLE   --claim for adoption-->      QUEUED     by an adopter that holds the owner's lease
 //! ```
+//!
+//! Any thread may **take back** what is on the list, as if it had not been freed yet: the blocks are its own until it puts them
+//! back, which is a push of all of them. Meanwhile it may give back system pages that they cover. The blocks that start in such
+//! **holes** are on no list any more, but count; the word is marked as thinned, and the list's last block, which stays the
+//! last until somebody takes the list, says in its second word where the holes are.
 
 use super::{Block, Chain};
 use crate::sync::{AtomicU64, Ordering};
@@ -29,9 +34,11 @@ use std::ptr::{self, NonNull};
 const OFFSET_BITS: u32 = 20;
 const OFFSET_MASK: u64 = (1 << OFFSET_BITS) - 1;
 const COUNT_SHIFT: u32 = 2 * OFFSET_BITS;
-const COUNT_BITS: u32 = 22;
+const COUNT_BITS: u32 = 21;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
-const STATE_SHIFT: u32 = COUNT_SHIFT + COUNT_BITS;
+const ONE: u64 = 1 << COUNT_SHIFT;
+const THINNED: u64 = 1 << (COUNT_SHIFT + COUNT_BITS);
+const STATE_SHIFT: u32 = COUNT_SHIFT + COUNT_BITS + 1;
 
 /// The largest page, in bytes, whose block offsets fit the word.
 const MAX_PAGE_BYTES: usize = 8 << OFFSET_BITS;
@@ -83,7 +90,7 @@ impl RemoteWord {
         }
     }
 
-    /// How many blocks are on the list.
+    /// How many blocks are free: on the list, or in its holes.
     pub const fn count(self) -> u32 {
         (self.0 >> COUNT_SHIFT & COUNT_MASK) as u32
     }
@@ -96,18 +103,77 @@ impl RemoteWord {
         self.0 >> OFFSET_BITS & OFFSET_MASK
     }
 
-    /// The list as a chain, for whoever just took it off.
-    fn chain(self, page_start: *mut u8) -> Option<Chain> {
+    /// The word after one more push, of the block at this offset.
+    const fn with(self, offset: u64) -> Self {
+        if self.count() == 0 {
+            Self::new(State::Queued, 1, offset, offset)
+        } else {
+            Self((self.0 & !OFFSET_MASK | offset) + ONE)
+        }
+    }
+
+    /// The list, for whoever just took it off.
+    fn drained(self, page_start: *mut u8) -> Option<Drained> {
         let block = |offset: u64| {
             let address = page_start.wrapping_add(offset as usize * 8).cast::<Block>();
             // SAFETY: pages lie above address 0, so no block of one is null.
             unsafe { NonNull::new_unchecked(address) }
         };
-        (self.count() > 0).then(|| Chain {
+        if self.count() == 0 {
+            return None;
+        }
+        let tail = block(self.tail());
+        let holes = if self.0 & THINNED != 0 {
+            // SAFETY: whoever thinned the list wrote it, and the caller took the list off.
+            unsafe { Block::holes(tail) }
+        } else {
+            0
+        };
+        Some(Drained {
             head: block(self.head()),
-            tail: block(self.tail()),
+            tail,
             count: self.count(),
+            holes,
         })
+    }
+}
+
+/// What was on a list: of `count` blocks those that don't start in holes, linked, the last one to null.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// The first block.
+    pub head: NonNull<Block>,
+    /// The last block.
+    pub tail: NonNull<Block>,
+    /// How many blocks are free by it, those in holes too.
+    pub count: u32,
+    /// The page's system pages that are holes by it, one bit each.
+    pub holes: u64,
+}
+
+impl Drained {
+    /// The linked blocks, of which those that start in the holes are none: `sunk` of them.
+    pub fn chain(self, sunk: u32) -> Chain {
+        Chain {
+            head: self.head,
+            tail: self.tail,
+            count: self.count - sunk,
+        }
+    }
+
+    /// Both lists in one.
+    ///
+    /// # Safety
+    /// The caller owns both, which are of one page.
+    unsafe fn join(self, other: Self) -> Self {
+        // SAFETY: the tail is a block of a list that the caller owns.
+        unsafe { Block::link(other.tail, self.head.as_ptr()) };
+        Self {
+            head: other.head,
+            tail: self.tail,
+            count: self.count + other.count,
+            holes: self.holes | other.holes,
+        }
     }
 }
 
@@ -119,8 +185,8 @@ pub struct Pushed {
     /// The block was the page's last one, and the pusher must now discard the contents and call
     /// [`RemoteList::finish_purge`], before it announces the page.
     pub purge: bool,
-    /// The push brought the count to the page's capacity.
-    pub filled: bool,
+    /// How many blocks are free now that nobody has taken off the list.
+    pub count: u32,
 }
 
 /// What the lease holder found on a page that it popped from its news.
@@ -131,12 +197,23 @@ pub enum Settled {
     /// The contents are discarded: no block is live or free, the page is as fresh from the system.
     Empty,
     /// The remote frees since the last drain, none if the page was drained in place meanwhile.
-    Frees(Option<Chain>),
+    Frees(Option<Drained>),
 }
 
 /// Why a push was refused: every block of the page is free already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DoubleFree;
+
+/// A list that the caller took off a page.
+pub struct Taken(RemoteWord);
+
+impl Taken {
+    /// Its blocks, and its holes: none for a list without blocks. With the start of the page, which is certain now.
+    #[inline]
+    pub fn blocks(self, page_start: *mut u8) -> Option<Drained> {
+        self.0.drained(page_start)
+    }
+}
 
 /// The remote free list of one page.
 #[derive(Debug)]
@@ -199,8 +276,7 @@ impl RemoteList {
             let new = if purge {
                 RemoteWord::of_state(State::Purging)
             } else {
-                let tail = if first { offset } else { seen.tail() };
-                RemoteWord::new(State::Queued, seen.count() + 1, tail, offset)
+                seen.with(offset)
             };
             // Release publishes the block's link to the Acquire of `drain` and `settle`; Acquire pairs with the
             // Release of `settle`, so that a first pusher sees the owner that the last settling left behind, and
@@ -213,7 +289,71 @@ impl RemoteList {
                     return Ok(Pushed {
                         announce: state == State::Idle,
                         purge,
-                        filled,
+                        count: seen.count() + 1,
+                    });
+                }
+                Err(now) => seen = RemoteWord(now),
+            }
+        }
+    }
+
+    /// Puts back what the caller took by [`RemoteList::take_back`] and [`Taken::blocks`], with whatever was pushed meanwhile, in one step.
+    /// Where all of the page is free by it, the caller is the one who discards the contents.
+    ///
+    /// # Safety
+    /// The caller owns the blocks, which are of the page at `page_start` with its `capacity`, and gives them up. Blocks
+    /// of a list with holes have 16 bytes or more.
+    pub unsafe fn put_back(
+        &self,
+        page_start: *mut u8,
+        blocks: Drained,
+        capacity: u32,
+    ) -> Result<Pushed, DoubleFree> {
+        let offset = |block: NonNull<Block>| (block.as_ptr().addr() - page_start.addr()) as u64 / 8;
+        let mut whole = blocks;
+        // Relaxed, as in `push`.
+        let mut seen = RemoteWord(self.0.load(Ordering::Relaxed));
+        loop {
+            let state = seen.state();
+            if matches!(state, State::Purging | State::Empty) {
+                return Err(DoubleFree);
+            }
+            if seen.count() > 0 {
+                // Only the last block of a list says where its holes are: what was pushed comes in front of it.
+                if let Some(more) = self.drain(page_start) {
+                    // SAFETY: both lists are the caller's now.
+                    whole = unsafe { whole.join(more) };
+                }
+                seen = RemoteWord(self.0.load(Ordering::Relaxed));
+                continue;
+            }
+            if whole.count > capacity {
+                return Err(DoubleFree);
+            }
+            let purge = whole.count == capacity;
+            let new = if purge {
+                RemoteWord::of_state(State::Purging)
+            } else {
+                let (tail, head) = (offset(whole.tail), offset(whole.head));
+                let plain = RemoteWord::new(State::Queued, whole.count, tail, head);
+                if whole.holes != 0 {
+                    // SAFETY: the block is the caller's, and large enough.
+                    unsafe { Block::set_holes(whole.tail, whole.holes) };
+                    RemoteWord(plain.0 | THINNED)
+                } else {
+                    plain
+                }
+            };
+            // As in `push`.
+            match self
+                .0
+                .compare_exchange_weak(seen.0, new.0, Ordering::AcqRel, Ordering::Relaxed)
+            {
+                Ok(_) => {
+                    return Ok(Pushed {
+                        announce: state == State::Idle,
+                        purge,
+                        count: whole.count,
                     });
                 }
                 Err(now) => seen = RemoteWord(now),
@@ -231,11 +371,19 @@ impl RemoteList {
 
     /// Takes the list without touching the token: for the owner's current page, which may be on the news stack.
     #[inline]
-    pub fn drain(&self, page_start: *mut u8) -> Option<Chain> {
+    pub fn drain(&self, page_start: *mut u8) -> Option<Drained> {
+        self.take_back(1)?.blocks(page_start)
+    }
+
+    /// Takes the list if it has so many blocks, without touching the token: they are the caller's then, and live as far as
+    /// others can tell. By any thread, and of what may not be the page any more that the caller thinks it is; what it
+    /// takes blocks of stays the page that it is.
+    #[inline]
+    pub fn take_back(&self, at_least: u32) -> Option<Taken> {
         // Relaxed: validated by the compare-and-swap.
         let mut seen = RemoteWord(self.0.load(Ordering::Relaxed));
         loop {
-            if seen.count() == 0 {
+            if seen.count() < at_least.max(1) {
                 return None;
             }
             let new = RemoteWord::of_state(State::Queued);
@@ -245,7 +393,7 @@ impl RemoteList {
                 .0
                 .compare_exchange_weak(seen.0, new.0, Ordering::Acquire, Ordering::Relaxed)
             {
-                Ok(_) => return seen.chain(page_start),
+                Ok(_) => return Some(Taken(seen)),
                 Err(now) => seen = RemoteWord(now),
             }
         }
@@ -273,7 +421,7 @@ impl RemoteList {
                 Ordering::Relaxed,
             ) {
                 Ok(_) if seen.state() == State::Empty => return Settled::Empty,
-                Ok(_) => return Settled::Frees(seen.chain(page_start)),
+                Ok(_) => return Settled::Frees(seen.drained(page_start)),
                 Err(now) => seen = RemoteWord(now),
             }
         }
@@ -307,7 +455,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn fields_round_trip(count in 0_u32..1 << 22, tail in 0_u64..1 << 20, head in 0_u64..1 << 20) {
+        fn fields_round_trip(count in 0_u32..1 << 21, tail in 0_u64..1 << 20, head in 0_u64..1 << 20) {
             for state in [State::Idle, State::Queued, State::Purging, State::Empty] {
                 let word = RemoteWord::new(state, count, tail, head);
                 prop_assert_eq!(
@@ -329,7 +477,7 @@ mod tests {
             // SAFETY: the block lies in `memory`, and is pushed once.
             let pushed = unsafe { remote.push(start, block(i), 4, || false) }.unwrap();
             announced += u32::from(pushed.announce);
-            assert_eq!(pushed.filled, i == 3);
+            assert_eq!(pushed.count, i as u32 + 1);
         }
         assert_eq!(announced, 1);
         // SAFETY: refused before the block is touched.
@@ -339,13 +487,56 @@ mod tests {
             panic!("nothing settled")
         };
         assert_eq!(
-            (chain.head, chain.tail, chain.count),
-            (block(3), block(0), 4)
+            (chain.head, chain.tail, chain.count, chain.holes),
+            (block(3), block(0), 4, 0)
         );
         // SAFETY: the chain was just taken.
         let second = unsafe { Block::next(chain.head) };
         assert_eq!(second, block(2).as_ptr());
         assert_eq!(remote.peek().state(), State::Idle);
+    }
+
+    #[test]
+    fn what_is_put_back_tells_of_its_holes_until_it_is_taken() {
+        let mut memory = [0_u64; 10];
+        let start = memory.as_mut_ptr().cast::<u8>();
+        let block = |i: usize| NonNull::new(start.wrapping_add(i * 16).cast::<Block>()).unwrap();
+        let remote = list();
+        // SAFETY: the blocks lie in `memory`, and each is pushed while it is on no list.
+        unsafe {
+            for i in 0..3 {
+                remote.push(start, block(i), 5, || false).unwrap();
+            }
+            assert!(remote.take_back(4).is_none());
+            let taken = remote.take_back(3).unwrap().blocks(start).unwrap();
+            assert_eq!((remote.peek().count(), taken.count), (0, 3));
+            // Freed meanwhile: it comes in front.
+            remote.push(start, block(3), 5, || false).unwrap();
+            Block::link(block(2), ptr::null_mut());
+            let left = Drained {
+                head: block(2),
+                tail: block(2),
+                count: 3,
+                holes: 0b11,
+            };
+            let pushed = remote.put_back(start, left, 5).unwrap();
+            assert_eq!(
+                (pushed.count, pushed.purge, pushed.announce),
+                (4, false, false)
+            );
+            let Settled::Frees(Some(list)) = remote.settle(start) else {
+                panic!("nothing settled")
+            };
+            assert_eq!((list.head, list.tail), (block(3), block(2)));
+            assert_eq!((list.count, list.holes), (4, 0b11));
+            // All of it: whoever puts it back discards it.
+            let whole = Drained { count: 5, ..list };
+            let pushed = remote.put_back(start, whole, 5).unwrap();
+            assert!(pushed.purge && pushed.announce);
+            assert_eq!(remote.peek().state(), State::Purging);
+            let more = Drained { count: 1, ..list };
+            assert_eq!(remote.put_back(start, more, 5), Err(DoubleFree));
+        }
     }
 
     #[test]
@@ -412,7 +603,7 @@ mod model {
                 // In place of the news stack, with its orderings.
                 self.announced.fetch_add(1, Ordering::Release);
             }
-            pushed.filled
+            pushed.count == CAPACITY
         }
 
         /// Two threads push a block each while this one runs `owner`; how many of them filled the page.

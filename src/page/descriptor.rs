@@ -10,8 +10,10 @@
 //! The invariant of a binned page, with `in_bin` the blocks of it on its bin's list:
 //! `carved == live + local_count() + remote.count() + in_bin + sunk` and `carved <= capacity`.
 
+use super::holes;
 use super::shared_line::{Kind, SharedLine};
 use crate::free_list::news::Announced;
+use crate::free_list::remote::Drained;
 use crate::free_list::{Block, Chain};
 use crate::size_class::SizeClass;
 use crate::sync::AtomicPtr;
@@ -21,9 +23,6 @@ use std::cell::Cell;
 use std::mem::offset_of;
 use std::ops::Range;
 use std::ptr::NonNull;
-
-/// The unit of holes in a page, in bytes. Where system pages are larger, there are no holes.
-pub const HOLE: usize = crate::size_class::MAX_DENSE;
 
 /// Where a page stands in its heap. Facts of the owner's; other threads never ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +67,7 @@ pub struct OwnedLine {
     /// Bytes of the page, from its start, that may be resident although no block was carved from them since the page was
     /// last wholly free: what was in use before.
     pub touched: Cell<u32>,
-    /// System pages of the page whose contents were given back: the carved blocks that start in them are free and on no
-    /// list. One bit each; none where blocks are larger than a system page.
+    /// Holes: see `page/holes.rs`. The carved blocks that start in them are free.
     pub holes: Cell<u64>,
     /// How many blocks start in holes.
     pub sunk: Cell<u16>,
@@ -222,15 +220,36 @@ impl OwnedLine {
         left == 0
     }
 
-    /// Puts a drained chain on the local list.
+    /// Puts a drained list on the local one. False if that makes more blocks free than there are: a double free.
     ///
     /// # Safety
-    /// The caller owns the chain, whose blocks belong to this page.
-    pub unsafe fn attach(&self, chain: Chain) {
+    /// The caller owns the blocks, which belong to this page.
+    #[must_use]
+    pub unsafe fn attach(&self, drained: Drained) -> bool {
+        let Some(chain) = self.linked(drained) else {
+            return false;
+        };
         // SAFETY: the caller owns the chain and, holding the lease, the list.
         self.local.set(unsafe { chain.join(self.local.get()) });
         self.set_local_count(self.local_count() + chain.count);
+        self.counted.set(self.counted.get() + chain.count);
         self.shuffled.set(true);
+        self.free_count() <= self.carved.get()
+    }
+
+    /// The linked blocks of a drained list, after noting its holes. None if it can't be so: a double free.
+    #[inline]
+    pub fn linked(&self, drained: Drained) -> Option<Chain> {
+        if drained.holes == 0 {
+            return Some(drained.chain(0));
+        }
+        let sunk = holes::sunk_in(self.class.get(), drained.holes);
+        if self.holes.get() & drained.holes != 0 || sunk >= drained.count {
+            return None;
+        }
+        self.holes.set(self.holes.get() | drained.holes);
+        self.sunk.set(self.sunk.get() + sunk as u16);
+        Some(drained.chain(sunk))
     }
 
     /// Every block that was carved is on the local list, or in a hole.
@@ -281,9 +300,7 @@ impl OwnedLine {
 
     /// The carved blocks that start in a system page of the page.
     pub fn starting_in(&self, hole: usize) -> Range<u32> {
-        let bytes = self.class.get().bytes();
-        let first = |offset: usize| (offset.div_ceil(bytes) as u32).min(self.carved.get());
-        first(hole * HOLE)..first((hole + 1) * HOLE)
+        holes::starting_in(self.class.get(), self.carved.get(), hole)
     }
 
     /// Bytes of the page, from its start, that blocks were carved from.

@@ -2,9 +2,12 @@
 
 #[cfg(native)]
 pub mod descriptor;
+#[cfg(native)]
+pub mod holes;
 pub mod in_flight;
 #[cfg(all(test, loom))]
 pub mod model;
+pub mod put_back;
 #[cfg(native)]
 pub mod queue;
 pub mod shared_line;

@@ -1,16 +1,19 @@
 //! A page and a heap for the models: the shipping lines, lists and leases around blocks that loom tracks.
 
+use super::put_back::put_back;
 use super::shared_line::{Identity, Kind, RemotePage, SharedLine, hand_over, remote_free};
+use crate::free_list::Block;
 use crate::free_list::news::{Announced, Leased, News};
 use crate::free_list::pending::Pending;
-use crate::free_list::remote::Settled;
-use crate::free_list::{Block, Chain};
+use crate::free_list::remote::{Drained, Settled};
 use crate::sync::{AtomicPtr, OwnedCell};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-/// The most blocks of a page.
+/// The blocks of a page.
 pub const CAPACITY: usize = 2;
+/// At most.
+const MOST: usize = 3;
 
 /// Checks a model with at most so many preemptions: with three threads, all of them would take hours.
 pub fn check(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
@@ -27,6 +30,8 @@ pub struct Owned {
     pub local_count: OwnedCell<u32>,
     /// Blocks that are not as fresh from the system.
     pub carved: OwnedCell<u32>,
+    /// Blocks whose memory was given back by threads that don't hold the heap: here a system page is a block.
+    pub holes: OwnedCell<u64>,
     /// How often the page was settled.
     pub settled: OwnedCell<u32>,
 }
@@ -35,7 +40,7 @@ pub struct Owned {
 pub struct Page {
     shared: SharedLine<Page>,
     owned: Owned,
-    blocks: [Block; CAPACITY],
+    blocks: [Block; MOST],
 }
 
 /// A heap with room for one partly used page.
@@ -60,14 +65,14 @@ impl RemotePage for Page {
     }
 }
 
-/// The blocks of a chain, in its order.
-pub fn walk(chain: Chain) -> Vec<NonNull<Block>> {
+/// The linked blocks of a list, in its order.
+pub fn walk(chain: Drained) -> Vec<NonNull<Block>> {
     let mut blocks = vec![chain.head];
     // SAFETY: the chain was just taken by the caller; its last link is null.
     while let Some(next) = NonNull::new(unsafe { Block::next(blocks[blocks.len() - 1]) }) {
         blocks.push(next);
     }
-    assert_eq!(blocks.len(), chain.count as usize);
+    assert_eq!(blocks.len() as u32, chain.count - chain.holes.count_ones());
     assert_eq!(blocks.last(), Some(&chain.tail));
     blocks
 }
@@ -81,6 +86,7 @@ impl Page {
                 local: OwnedCell::new(ptr::null_mut()),
                 local_count: OwnedCell::new(0),
                 carved: OwnedCell::new(capacity as u32),
+                holes: OwnedCell::new(0),
                 settled: OwnedCell::new(0),
             },
             blocks: std::array::from_fn(|_| Block::unlinked()),
@@ -133,9 +139,62 @@ impl Page {
         discarded
     }
 
+    /// Gives back what is free on the remote list, but for the block at its end, as a thread that doesn't hold the page's
+    /// heap.
+    pub fn thin(&self) {
+        let Some(taken) = self.shared.remote().take_back(1) else {
+            return;
+        };
+        let list = taken.blocks(self.start().as_ptr()).expect("it has blocks");
+        let mut holes = list.holes;
+        for index in (0..MOST).filter(|index| walk(list).contains(&self.block(*index))) {
+            if self.block(index) != list.tail {
+                holes |= 1 << index;
+            }
+        }
+        self.write_holes(holes);
+        let left = Drained {
+            head: list.tail,
+            holes,
+            ..list
+        };
+        // SAFETY: the blocks were taken back just now.
+        let serve = unsafe { put_back(self, left, || self.write_blocks()) };
+        if let Some(owner) = serve.expect("no block is freed twice") {
+            // SAFETY: heaps outlive the model's threads.
+            unsafe { owner.as_ref() }.serve_and_leave();
+        }
+    }
+
+    /// Drains the page in place.
+    pub fn drain(&self) -> Option<Drained> {
+        self.shared.remote().drain(self.start().as_ptr())
+    }
+
+    /// Puts a drained list on the local one, and uses what lies in its holes.
+    pub fn settle_list(&self, list: Drained) {
+        self.write_holes(list.holes);
+        let chain = list.chain(list.holes.count_ones());
+        let owned = &self.owned;
+        // SAFETY: loom checks that the caller is alone with the owner's line, and with the blocks.
+        unsafe {
+            assert_eq!(owned.holes.get() & list.holes, 0);
+            owned.holes.set(owned.holes.get() | list.holes);
+            owned.local.set(chain.join(owned.local.get()));
+            owned.local_count.set(owned.local_count.get() + chain.count);
+        }
+    }
+
+    fn write_holes(&self, holes: u64) {
+        for index in (0..MOST).filter(|index| holes >> index & 1 == 1) {
+            // SAFETY: loom checks that nobody else touches the block.
+            unsafe { Block::link(self.block(index), ptr::null_mut()) };
+        }
+    }
+
     /// Writes all of the page, as the system does when it discards it and a thread that uses it anew.
     pub fn write_blocks(&self) {
-        for index in 0..CAPACITY {
+        for index in 0..MOST {
             // SAFETY: loom checks that nobody else touches the block.
             unsafe { Block::link(self.block(index), ptr::null_mut()) };
         }
@@ -179,10 +238,7 @@ impl Heap {
             match page.shared.remote().settle(page.shared.start()) {
                 Settled::Purging => return false,
                 Settled::Frees(None) => {}
-                Settled::Frees(Some(chain)) => {
-                    owned.local.set(chain.join(owned.local.get()));
-                    owned.local_count.set(owned.local_count.get() + chain.count);
-                }
+                Settled::Frees(Some(list)) => page.settle_list(list),
                 Settled::Empty => owned.carved.set(0),
             }
             owned.settled.set(owned.settled.get() + 1);

@@ -2,7 +2,7 @@
 
 use crate::free_list::Block;
 use crate::free_list::news::{Announced, Leased, News};
-use crate::free_list::remote::{DoubleFree, RemoteList};
+use crate::free_list::remote::{DoubleFree, Pushed, RemoteList};
 use crate::page::in_flight::{self, InFlight};
 use crate::size_class::BinOffset;
 use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
@@ -181,6 +181,11 @@ impl<P: RemotePage> SharedLine<P> {
         &self.in_flight
     }
 
+    /// Before a push onto the remote list; [`conclude`] ends it.
+    pub(super) fn enter(&self) {
+        self.in_flight.enter();
+    }
+
     /// The link of the news stack.
     #[inline(always)]
     pub fn news_next(&self) -> &AtomicPtr<P> {
@@ -251,6 +256,8 @@ pub struct RemoteFree<H> {
     pub serve: Option<NonNull<H>>,
     /// Every block of the page is free now, and its contents are still there.
     pub pinned: bool,
+    /// With this block an eighth of the page's are in use, or on other lists; not fewer yet.
+    pub sparse: bool,
 }
 
 /// Frees `block` into a page of a heap that the caller doesn't hold: one compare-and-swap, and one more where the
@@ -269,24 +276,48 @@ pub unsafe fn remote_free<P: RemotePage>(
 ) -> Result<RemoteFree<P::Heap>, DoubleFree> {
     let shared = page.shared();
     shared.in_flight.enter();
+    let capacity = shared.capacity();
     // SAFETY: passed on.
     let pushed = unsafe {
         shared
             .remote
-            .push(shared.start(), block, shared.capacity(), wants_purge)
+            .push(shared.start(), block, capacity, wants_purge)
     }?;
+    let pinned = pushed.count == capacity && !pushed.purge;
+    let sparse = pushed.count == sparse_from(capacity);
+    // SAFETY: the page is live until its token is announced, if that is ours to do.
+    let serve = unsafe { conclude(page, pushed, discard) };
+    Ok(RemoteFree {
+        serve,
+        pinned,
+        sparse,
+    })
+}
+
+/// How many free blocks leave an eighth of a page's in use.
+pub const fn sparse_from(capacity: u32) -> u32 {
+    capacity - capacity / 8
+}
+
+/// What is left to do after a push: to discard the page, and to announce it.
+///
+/// # Safety
+/// The push was the caller's, and this is called once for it.
+#[inline(always)]
+pub(super) unsafe fn conclude<P: RemotePage>(
+    page: &P,
+    pushed: Pushed,
+    discard: impl FnOnce(),
+) -> Option<NonNull<P::Heap>> {
+    let shared = page.shared();
     if pushed.purge {
         // PURGING keeps everyone out: the owner leaves the page alone until it is EMPTY.
         discard();
         shared.remote.finish_purge();
     }
-    let pinned = pushed.filled && !pushed.purge;
     if !pushed.announce || in_flight::is_lost() {
         shared.in_flight.leave();
-        return Ok(RemoteFree {
-            serve: None,
-            pinned,
-        });
+        return None;
     }
     // The token is ours, so the owner can't change until the page is popped from the stack that we push it on.
     // SAFETY: a page with its token out has an owner.
@@ -296,10 +327,7 @@ pub unsafe fn remote_free<P: RemotePage>(
     // SAFETY: the page is live and its token is ours.
     let serve = unsafe { news.push(ptr::from_ref(page).cast_mut()) };
     shared.in_flight.leave();
-    Ok(RemoteFree {
-        serve: serve.then_some(owner),
-        pinned,
-    })
+    serve.then_some(owner)
 }
 
 #[cfg(all(test, loom))]
@@ -461,7 +489,7 @@ mod model {
                 .shared()
                 .remote()
                 .drain(world.page.shared().start());
-            let drained = drained.map_or(0, |chain| walk(chain).len());
+            let drained = drained.map_or(0, |list| walk(list).len());
             let discarded = freers.map(|freer| freer.join().unwrap());
             world.heaps[0].serve();
             check_finished(&world, discarded, drained);

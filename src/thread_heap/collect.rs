@@ -1,6 +1,6 @@
 //! Giving back what can be given back, on request; and the sums of all counters.
 
-use super::{Heap, VACANT, exit, idle, settle, slot, sparse};
+use super::{Heap, VACANT, exit, idle, settle, slot, sparse, taken_back};
 use crate::arena::{self, reserve};
 use crate::free_list::news::Leased;
 use crate::stats::{Counters, Stats, counters};
@@ -24,6 +24,8 @@ pub fn collect(force: bool) {
         tidy(own, force);
     }
     if force {
+        // What threads that sleep have not taken back.
+        taken_back::thin_all();
         reserve::purge_all();
     } else {
         reserve::tick();

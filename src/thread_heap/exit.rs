@@ -128,7 +128,7 @@ pub fn serve_abandoned(owner: &'static Heap) {
 }
 
 /// Serves a heap whose lease the caller holds for the moment, and gives it up.
-fn settle_and_park(heap: &'static Heap) {
+pub fn settle_and_park(heap: &'static Heap) {
     settle::settle_all(heap);
     heap.uncounted.set(true);
     idle::park(heap);

@@ -376,6 +376,11 @@ unsafe fn free_to_others(
     if done.pinned {
         reserve::pin(bytes.get());
     }
+    if done.sparse
+        && let Some(other) = sparse::note_others(heap, page)
+    {
+        exit::settle_and_park(other);
+    }
     // SAFETY: heaps are never unmapped.
     done.serve.map(|owner| unsafe { owner.as_ref() })
 }

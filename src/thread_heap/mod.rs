@@ -19,6 +19,7 @@ pub mod refill;
 pub mod settle;
 pub mod slot;
 pub mod sparse;
+pub mod taken_back;
 pub mod unclassed;
 
 use crate::free_list::Block;

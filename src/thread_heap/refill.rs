@@ -237,15 +237,18 @@ fn drain_active(heap: &Heap, bin: &Bin, page: PageRef) -> Option<*mut Block> {
     if check::active_drain_is_off() {
         return None;
     }
-    let chain = page.shared().remote().drain(page.shared().start())?;
+    let drained = page.shared().remote().drain(page.shared().start())?;
     let owned = owned(page);
-    settle::count_drained(heap, owned, chain.count);
-    if chain.count == owned.class.get().capacity() {
+    settle::count_drained(heap, owned, drained.count);
+    if drained.count == owned.class.get().capacity() {
         reserve::unpin(page.slices().bytes());
     }
+    let Some(chain) = owned.linked(drained) else {
+        abort::misuse(drained.head.as_ptr().addr(), CORRUPTED)
+    };
     count_allocated(heap, owned.class.get(), chain.count);
     owned.overlooked.set(false);
-    // SAFETY: the chain was just drained; its last link is null, since its last block was pushed onto an empty list.
+    // SAFETY: the chain was just drained; its last link is null.
     unsafe {
         let head = sort(page, chain.head, chain.count);
         bin.free.set(Block::next(head));

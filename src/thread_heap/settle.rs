@@ -46,16 +46,14 @@ fn settle(heap: &'static Heap, page: PageRef) -> bool {
                 heap.counters.pages_scanned_in_vain.add(1);
             }
         }
-        Settled::Frees(Some(chain)) => {
-            count_drained(heap, owned, chain.count);
-            if chain.count == owned.class.get().capacity() {
+        Settled::Frees(Some(drained)) => {
+            count_drained(heap, owned, drained.count);
+            if drained.count == owned.class.get().capacity() {
                 reserve::unpin(page.slices().bytes());
             }
-            // SAFETY: the chain was just taken off the page's remote list.
-            unsafe { owned.attach(chain) };
-            owned.counted.set(owned.counted.get() + chain.count);
-            if owned.free_count() > owned.carved.get() {
-                let block = chain.head.as_ptr().addr();
+            // SAFETY: the blocks were just taken off the page's remote list.
+            if !unsafe { owned.attach(drained) } {
+                let block = drained.head.as_ptr().addr();
                 abort::misuse(
                     block,
                     "a block of this page was freed twice, by another thread",

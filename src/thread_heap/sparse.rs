@@ -7,19 +7,22 @@
 //!
 //! Done by `collect(true)`, by the background thread for heaps without a thread, and in passing: a page that became
 //! sparse (an eighth in use) and still is when 64 more have, in a phase that frees a lot: few bins were refilled
-//! meanwhile, few holes were carved again lately, the reserve is full, and at least 64 MiB are in use.
+//! meanwhile, few holes were carved again lately, the reserve is full, and at least 64 MiB are in use. Pages of other
+//! heaps, whose threads may sleep, are thinned by those who free into them: see `taken_back`.
 //!
 //! Costs a walk over the page's list, and page faults for whoever allocates there again.
 
-use super::{Heap, settle};
+use super::{Heap, VACANT, settle, taken_back};
 use crate::abort;
 use crate::arena::{self, reserve};
 use crate::config;
 use crate::free_list::Block;
 use crate::free_list::address_order::{Blocks, CORRUPTED, Marks};
 use crate::os;
-use crate::page::descriptor::{HOLE, OwnedLine, PageRef, Place};
-use crate::size_class::SizeClass;
+use crate::page::descriptor::{OwnedLine, PageRef, Place};
+use crate::page::holes::{self, HOLE};
+use crate::page::shared_line;
+use crate::size_class::{MAX_DENSE, SizeClass};
 use crate::units::MIB;
 use std::cell::Cell;
 use std::ops::Range;
@@ -29,14 +32,17 @@ use std::ptr::{self, NonNull};
 const LAG: usize = 64;
 /// A heap that refilled its bins more often meanwhile is not in a phase that frees: it will use the page again.
 const FEW_REFILLS: u64 = LAG as u64;
+/// As `FEW_REFILLS`, of the heap of another thread that these free into: a thread that sleeps.
+const FEW_REFILLS_OF_OTHERS: u64 = 8;
 /// A process that uses less has little to gain.
 const FROM_BYTES: usize = 64 * MIB;
 /// How many holes may be carved again within two purge delays, about, before no more are made in passing.
 const FEW_REGRETS: u32 = 64;
 
-/// The pages of a heap that became sparse last. Some are other heaps' since, or no pages any more.
+/// The pages that became sparse last by frees of a heap's holder, its own and others'. Some belong to other heaps since, or are
+/// no pages any more.
 pub struct Candidates {
-    noted: [Cell<Noted>; LAG],
+    noted: [Cell<Option<Noted>>; LAG],
     count: Cell<usize>,
     /// Holes that were carved again, halved with each purge delay; and when that was done last, in milliseconds.
     regrets: Cell<u32>,
@@ -45,39 +51,47 @@ pub struct Candidates {
 
 #[derive(Clone, Copy)]
 struct Noted {
-    page: Option<PageRef>,
-    /// How often the heap had refilled a bin by then.
+    page: PageRef,
+    /// How often its heap had refilled a bin by then.
     refills: u64,
+}
+
+impl Noted {
+    fn refills_since(self, heap: &Heap) -> u64 {
+        // Another heap's by now, perhaps; then any number will do.
+        refills(heap).wrapping_sub(self.refills)
+    }
+}
+
+fn refills(heap: &Heap) -> u64 {
+    let counters = &heap.counters;
+    counters.reused_pages.get() + counters.carved_refills.get() + counters.fresh_pages.get()
 }
 
 impl Candidates {
     /// None.
     pub const fn new() -> Self {
-        const NONE: Noted = Noted {
-            page: None,
-            refills: 0,
-        };
         Self {
-            noted: [const { Cell::new(NONE) }; LAG],
+            noted: [const { Cell::new(None) }; LAG],
             count: Cell::new(0),
             regrets: Cell::new(0),
             halved: Cell::new(0),
         }
     }
 
-    /// Adds a page; what was added `LAG` pages ago. A page that was added last isn't added again.
-    fn push(&self, new: Noted) -> Option<Noted> {
+    /// Adds a page of this owner; what was added `LAG` pages ago. A page that was added last isn't added again.
+    fn push(&self, page: PageRef, owner: &Heap) -> Option<Noted> {
         let count = self.count.get();
         let last = self.noted[count.wrapping_sub(1) % LAG].get();
-        if last
-            .page
-            .zip(new.page)
-            .is_some_and(|(last, new)| ptr::eq(last, new))
-        {
+        if last.is_some_and(|last| ptr::eq(last.page, page)) {
             return None;
         }
+        let new = Noted {
+            page,
+            refills: refills(owner),
+        };
         self.count.set(count.wrapping_add(1));
-        Some(self.noted[count % LAG].replace(new))
+        self.noted[count % LAG].replace(Some(new))
     }
 
     /// Notes that a hole is carved again.
@@ -98,26 +112,50 @@ impl Candidates {
 /// Notes that a page of a heap that the caller holds may have become sparse, and gives back what is free inside one that
 /// has been for long.
 pub fn note(heap: &'static Heap, page: PageRef) {
-    if !is_sparse(heap, page) {
-        return;
-    }
-    let counters = &heap.counters;
-    let refills =
-        counters.reused_pages.get() + counters.carved_refills.get() + counters.fresh_pages.get();
-    let new = Noted {
-        page: Some(page),
-        refills,
-    };
-    if let Some(old) = heap.sparse.push(new)
-        && let Some(page) = old.page
-        && refills - old.refills <= FEW_REFILLS
-        && reserve::is_full()
-        && reserve::claimed_bytes() >= FROM_BYTES
+    if is_sparse(heap, page)
+        && let Some(old) = heap.sparse.push(page, heap)
+        && old.refills_since(heap) <= FEW_REFILLS
+        && much_is_freed()
         && heap.sparse.regrets_little()
-        && is_sparse(heap, page)
+        && is_sparse(heap, old.page)
     {
-        thin(heap, page);
+        thin(heap, old.page);
     }
+}
+
+/// As [`note`], for a page of another heap, into which the caller, who holds `heap`, freed. What this returns is a heap
+/// without a thread whose lease the caller holds now, and which it must serve and park.
+#[cold]
+#[inline(never)]
+pub fn note_others(heap: &'static Heap, page: PageRef) -> Option<&'static Heap> {
+    if ptr::eq(heap, &VACANT) || page.shared().block_bytes() > MAX_DENSE {
+        return None;
+    }
+    let owner = owner(page)?;
+    let old = heap.sparse.push(page, owner)?;
+    let of_others = owner_of_others(heap, old.page)?;
+    // Who still refills its bins will have the page's blocks back before long.
+    if old.refills_since(of_others) > FEW_REFILLS_OF_OTHERS || !much_is_freed() {
+        return None;
+    }
+    taken_back::thin(
+        old.page,
+        shared_line::sparse_from(old.page.shared().capacity()),
+    )
+}
+
+/// So much was freed lately that what is freed now goes back, and there is something to gain.
+fn much_is_freed() -> bool {
+    reserve::is_full() && reserve::claimed_bytes() >= FROM_BYTES
+}
+
+fn owner(page: PageRef) -> Option<&'static Heap> {
+    // SAFETY: heaps are never unmapped; null is none.
+    unsafe { page.shared().owner().as_ref() }
+}
+
+fn owner_of_others(heap: &'static Heap, page: PageRef) -> Option<&'static Heap> {
+    owner(page).filter(|owner| !ptr::eq(*owner, heap))
 }
 
 fn is_sparse(heap: &'static Heap, page: PageRef) -> bool {
@@ -177,8 +215,6 @@ fn discard(page: PageRef, part: Range<usize>) -> usize {
 /// Discards all but the first system page of each free block, and what lies behind the carved ones. The bytes discarded.
 fn inside_blocks(page: PageRef, owned: &OwnedLine) -> usize {
     let unit = os::page_size();
-    let bytes = owned.class.get().bytes();
-    let start = page.shared().start().addr();
     let mut discarded = 0;
     let tail = (owned.carved_bytes() as usize).next_multiple_of(unit)
         ..owned.touched.get() as usize / unit * unit;
@@ -187,8 +223,21 @@ fn inside_blocks(page: PageRef, owned: &OwnedLine) -> usize {
         discarded += discard(page, tail);
     }
     forget_tail(owned);
-    let mut at = owned.local.get();
-    for _ in 0..owned.local_count() {
+    // SAFETY: the list is that of a page that the caller holds.
+    discarded + unsafe { inside_list(page, owned.local.get(), owned.local_count()) }
+}
+
+/// Discards all but the first system page of each block on a list of blocks above 4 KiB. The bytes discarded.
+///
+/// # Safety
+/// The caller owns the list, which has so many blocks of the page.
+pub unsafe fn inside_list(page: PageRef, first: *mut Block, count: u32) -> usize {
+    let unit = os::page_size();
+    let bytes = page.shared().block_bytes();
+    let start = page.shared().start().addr();
+    let mut discarded = 0;
+    let mut at = first;
+    for _ in 0..count {
         let Some(block) = NonNull::new(at) else { break };
         let offset = at.addr() - start;
         let from = (offset + size_of::<Block>()).next_multiple_of(unit);
@@ -199,7 +248,7 @@ fn inside_blocks(page: PageRef, owned: &OwnedLine) -> usize {
             }
             discarded += discard(page, from..to);
         }
-        // SAFETY: the block is on the list of a page that the caller holds.
+        // SAFETY: the block is on the caller's list.
         at = unsafe { Block::next(block) };
     }
     discarded
@@ -216,31 +265,25 @@ fn make_holes(page: PageRef, owned: &OwnedLine) -> usize {
     if let Err(corrupted) = unsafe { blocks.mark(first, owned.local_count(), &mut free) } {
         abort::misuse(corrupted.address, CORRUPTED);
     }
-    let carved = owned.carved.get() as usize;
-    let old = owned.holes.get();
-    let is_free = |index: usize| {
-        index >= carved || free.has(index) || old >> (index * blocks.bytes / HOLE) & 1 == 1
-    };
     // What was never touched isn't there to be given back.
     let touched = owned.touched.get().max(owned.carved_bytes()) as usize;
-    let mut new = 0_u64;
-    for number in (0..touched.div_ceil(HOLE)).filter(|number| old >> number & 1 == 0) {
-        let part = number * HOLE..(number + 1) * HOLE;
-        let mut touching = part.start / blocks.bytes..part.end.div_ceil(blocks.bytes);
-        if touching.all(is_free) {
-            new |= 1 << number;
-        }
-    }
+    let (carved, old) = (owned.carved.get(), owned.holes.get());
+    let new = holes::wholly_free(blocks, &free, carved, old, touched);
     if new == 0 {
         return 0;
     }
-    before_discard(page);
-    for run in runs(new) {
-        discard(page, run.start * HOLE..run.end * HOLE);
-    }
+    discard_holes(page, new);
     sink(owned, blocks, &mut free, new);
     forget_tail(owned);
     new.count_ones() as usize * HOLE
+}
+
+/// Gives new holes' contents back.
+pub fn discard_holes(page: PageRef, new: u64) {
+    before_discard(page);
+    for run in holes::runs(new) {
+        discard(page, run.start * HOLE..run.end * HOLE);
+    }
 }
 
 /// Notes that nothing behind the carved blocks is resident any more.
@@ -250,26 +293,11 @@ fn forget_tail(owned: &OwnedLine) {
         .set(owned.touched.get().min(owned.carved_bytes()));
 }
 
-/// The runs of set bits, lowest first.
-fn runs(mut bits: u64) -> impl Iterator<Item = Range<usize>> {
-    std::iter::from_fn(move || {
-        (bits != 0).then(|| {
-            let start = bits.trailing_zeros();
-            let end = start + (bits >> start).trailing_ones();
-            bits &= u64::MAX.checked_shl(end).unwrap_or(0);
-            start as usize..end as usize
-        })
-    })
-}
-
 /// Takes the blocks that start in new holes off the page's list.
 fn sink(owned: &OwnedLine, blocks: Blocks, free: &mut Marks, new: u64) {
     let mut taken = 0;
     // From the end, where blocks become uncarved again.
-    for number in (0..u64::BITS as usize)
-        .rev()
-        .filter(|number| new >> number & 1 == 1)
-    {
+    for number in holes::numbers(new).rev() {
         let carved = owned.carved.get();
         let starting = owned.starting_in(number);
         if starting.is_empty() {
