@@ -3,11 +3,13 @@
 use std::env;
 
 fn main() {
-    let preload = env::var_os("CARGO_PKG_NAME").is_some_and(|name| name == "millpond-preload");
-    println!(
-        "cargo:rerun-if-changed={}",
-        if preload { "../build.rs" } else { "build.rs" }
-    );
+    decide();
+}
+
+/// Sets the conditions that the sources ask for; whether there is an OS layer. The preload library, the same sources once
+/// more, calls this from a build script of its own.
+pub fn decide() -> bool {
+    println!("cargo:rerun-if-changed=build.rs");
     // The preload library is the same sources without the feature.
     println!("cargo::rustc-check-cfg=cfg(feature, values(\"migrating-fibers\"))");
     println!("cargo:rustc-check-cfg=cfg(native)");
@@ -18,14 +20,9 @@ fn main() {
     let miri = env::var_os("CARGO_CFG_MIRI").is_some();
     // Under loom only the concurrent algorithms are compiled, on loom's atomics.
     let loom = env::var_os("CARGO_CFG_LOOM").is_some();
-    if os == "linux" && matches!(arch.as_str(), "x86_64" | "aarch64") && !miri && !loom {
+    let native = os == "linux" && matches!(arch.as_str(), "x86_64" | "aarch64") && !miri && !loom;
+    if native {
         println!("cargo:rustc-cfg=native");
-        // The C and C++ entry points, and the thread-local slot that a shared library needs.
-        if preload {
-            println!("cargo:rustc-cfg=preload");
-            println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libmillpond.so");
-            // Blocks outlive a dlclose.
-            println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
-        }
     }
+    native
 }

@@ -20,7 +20,7 @@ fn used_and_free(stats: &Stats) -> (u64, u64) {
 
 /// Gives free memory back to the system: `mp_collect(true)`. What `pad` asks to be kept isn't. 1 if anything went back.
 #[unsafe(no_mangle)]
-pub extern "C" fn malloc_trim(_pad: size_t) -> c_int {
+pub extern "C-unwind" fn malloc_trim(_pad: size_t) -> c_int {
     let before = stats().purged_bytes;
     collect::collect(true);
     c_int::from(stats().purged_bytes > before)
@@ -29,7 +29,7 @@ pub extern "C" fn malloc_trim(_pad: size_t) -> c_int {
 /// Accepted, without effect: glibc's parameters have no counterpart here. Millpond's own are options, see
 /// `mp_option_set`. 1, as for success.
 #[unsafe(no_mangle)]
-pub extern "C" fn mallopt(_parameter: c_int, _value: c_int) -> c_int {
+pub extern "C-unwind" fn mallopt(_parameter: c_int, _value: c_int) -> c_int {
     1
 }
 
@@ -69,7 +69,7 @@ pub struct Mallinfo2 {
 /// `mp_collect`, before that within a page per thread and class; `fordblks`: the difference; `keepcost`: bytes that
 /// `malloc_trim` would give back at least. The other fields are 0.
 #[unsafe(no_mangle)]
-pub extern "C" fn mallinfo2() -> Mallinfo2 {
+pub extern "C-unwind" fn mallinfo2() -> Mallinfo2 {
     let stats = stats();
     let (used, free) = used_and_free(&stats);
     Mallinfo2 {
@@ -83,7 +83,7 @@ pub extern "C" fn mallinfo2() -> Mallinfo2 {
 
 /// As `mallinfo2`, in `int`s: values that don't fit are the largest that does.
 #[unsafe(no_mangle)]
-pub extern "C" fn mallinfo() -> Mallinfo {
+pub extern "C-unwind" fn mallinfo() -> Mallinfo {
     let all = mallinfo2();
     let short = |bytes: size_t| c_int::try_from(bytes).unwrap_or(c_int::MAX);
     Mallinfo {
@@ -97,7 +97,7 @@ pub extern "C" fn mallinfo() -> Mallinfo {
 
 /// Prints the statistics as text to standard error.
 #[unsafe(no_mangle)]
-pub extern "C" fn malloc_stats() {
+pub extern "C-unwind" fn malloc_stats() {
     report::print_stats(2);
 }
 
@@ -107,7 +107,7 @@ pub extern "C" fn malloc_stats() {
 /// # Safety
 /// `stream` is a stream that is open for writing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn malloc_info(options: c_int, stream: *mut FILE) -> c_int {
+pub unsafe extern "C-unwind" fn malloc_info(options: c_int, stream: *mut FILE) -> c_int {
     if options != 0 {
         return libc::EINVAL;
     }

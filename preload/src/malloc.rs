@@ -2,6 +2,7 @@
 
 use super::loader;
 use crate::global_alloc;
+use crate::os;
 use crate::thread_heap::{alloc, free};
 use libc::{EINVAL, ENOMEM, c_int};
 use std::ffi::c_void;
@@ -214,21 +215,16 @@ pub extern "C-unwind" fn memalign(align: usize, size: usize) -> *mut c_void {
     }
 }
 
-fn system_page() -> usize {
-    // SAFETY: no preconditions.
-    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize }
-}
-
 /// A block at a multiple of the system's page size.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn valloc(size: usize) -> *mut c_void {
-    allocate_aligned(size, system_page())
+    allocate_aligned(size, os::page_size())
 }
 
 /// Whole system pages.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn pvalloc(size: usize) -> *mut c_void {
-    let page = system_page();
+    let page = os::page_size();
     match size.max(1).checked_next_multiple_of(page) {
         Some(size) => allocate_aligned(size, page),
         None => checked(ptr::null_mut()),

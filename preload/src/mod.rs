@@ -6,6 +6,7 @@
 //! - `mp.rs`: the functions of `include/millpond.h`
 //! - `startup.rs`: what happens when the library is loaded and when the process ends
 //! - `report.rs`: options and statistics as text
+//! - `last_resort.rs`: what a panic ends in
 //! - `loader.rs`: blocks that the dynamic loader handed out before this library was there
 //!
 //! Exports are thin and call functions of other names: LLVM knows what `malloc` and `calloc` do, and would turn a
@@ -15,6 +16,7 @@
 
 pub mod cxx;
 pub mod inspect;
+pub mod last_resort;
 pub mod loader;
 pub mod malloc;
 pub mod mp;

@@ -11,14 +11,14 @@ use std::ffi::{CStr, c_void};
 /// # Safety
 /// `block` is null or a live block of this library.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mp_usable_size(block: *mut c_void) -> usize {
+pub unsafe extern "C-unwind" fn mp_usable_size(block: *mut c_void) -> usize {
     // SAFETY: passed on.
     unsafe { super::malloc::malloc_usable_size(block) }
 }
 
 /// Gives back to the system what is free: see [`crate::collect`].
 #[unsafe(no_mangle)]
-pub extern "C" fn mp_collect(force: bool) {
+pub extern "C-unwind" fn mp_collect(force: bool) {
     collect::collect(force);
 }
 
@@ -45,7 +45,7 @@ unsafe fn copy<const N: usize>(text: &Buffer<N>, into: *mut c_char, size: usize)
 /// # Safety
 /// `into` is null or has `size` writable bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mp_stats_text(into: *mut c_char, size: usize) -> usize {
+pub unsafe extern "C-unwind" fn mp_stats_text(into: *mut c_char, size: usize) -> usize {
     let mut text = Buffer::<8192>::new();
     report::stats_text(&mut text);
     // SAFETY: passed on.
@@ -57,7 +57,7 @@ pub unsafe extern "C" fn mp_stats_text(into: *mut c_char, size: usize) -> usize 
 /// # Safety
 /// `into` is null or has `size` writable bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mp_stats_json(into: *mut c_char, size: usize) -> usize {
+pub unsafe extern "C-unwind" fn mp_stats_json(into: *mut c_char, size: usize) -> usize {
     let mut text = Buffer::<8192>::new();
     report::stats_json(&mut text);
     // SAFETY: passed on.
@@ -81,7 +81,7 @@ unsafe fn utf8<'a>(text: *const c_char) -> Option<&'a str> {
 /// # Safety
 /// `name` is null or a C string, `value` null or writable.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mp_option_get(name: *const c_char, value: *mut u64) -> c_int {
+pub unsafe extern "C-unwind" fn mp_option_get(name: *const c_char, value: *mut u64) -> c_int {
     // SAFETY: passed on.
     let name = unsafe { utf8(name) };
     let Some(option) = config::options().find(|option| Some(option.name) == name) else {
@@ -99,7 +99,7 @@ pub unsafe extern "C" fn mp_option_get(name: *const c_char, value: *mut u64) -> 
 /// # Safety
 /// `name` and `value` are null or C strings.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mp_option_set(name: *const c_char, value: *const c_char) -> c_int {
+pub unsafe extern "C-unwind" fn mp_option_set(name: *const c_char, value: *const c_char) -> c_int {
     // SAFETY: passed on.
     let (name, value) = unsafe { (utf8(name), utf8(value)) };
     match config::set_option(name.unwrap_or_default(), value.unwrap_or_default()) {

@@ -95,7 +95,10 @@ impl<const N: usize> Buffer<N> {
     }
 }
 
-/// Prints all options with their values, defaults and ranges to standard error.
+/// Prints all options with their values, defaults and ranges to standard error. Not inlined: its text would
+/// take room on the stack of whoever doesn't ask for it.
+#[cold]
+#[inline(never)]
 pub fn print_help() {
     let mut text = Buffer::<4096>::new();
     text.text("millpond ").text(env!("CARGO_PKG_VERSION"));

@@ -19,7 +19,7 @@ fn is_set(name: &core::ffi::CStr) -> bool {
     }
 }
 
-extern "C" fn at_start() {
+extern "C-unwind" fn at_start() {
     // Allocations of the dynamic loader may have come before there was an environment to read.
     config::read_environment();
     if is_set(c"MILLPOND_HELP") {
@@ -34,7 +34,7 @@ extern "C" fn at_start() {
     }
 }
 
-extern "C" fn at_end() {
+extern "C-unwind" fn at_end() {
     let to = STATS_TO.load(Relaxed);
     if to >= 0 {
         report::print_stats(to);
@@ -43,8 +43,8 @@ extern "C" fn at_end() {
 
 #[used]
 #[unsafe(link_section = ".init_array")]
-static AT_START: extern "C" fn() = at_start;
+static AT_START: extern "C-unwind" fn() = at_start;
 
 #[used]
 #[unsafe(link_section = ".fini_array")]
-static AT_END: extern "C" fn() = at_end;
+static AT_END: extern "C-unwind" fn() = at_end;

@@ -44,7 +44,7 @@ fn millpond_loaded_later() {
     };
     assert_eq!(run(&[]), "served\n");
     let other = compile("static_tls.c", "cc", &["-shared", "-fPIC"]);
-    let refused = run(&copies(other, 30, "static_tls"));
+    let refused = run(&copies(other, 120, "static_tls"));
     assert!(
         refused.starts_with("refused: ") && refused.contains("static TLS"),
         "{refused}"

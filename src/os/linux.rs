@@ -191,8 +191,12 @@ pub fn page_size() -> usize {
     if known != 0 {
         return known;
     }
-    // SAFETY: sysconf has no preconditions.
-    let bytes = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
+    // Not sysconf, whose table of jumps lies where most programs touch nothing of the C library.
+    // SAFETY: getauxval has no preconditions.
+    let bytes = match unsafe { libc::getauxval(libc::AT_PAGESZ) } {
+        0 => 4096,
+        bytes => bytes as usize,
+    };
     BYTES.store(bytes, Ordering::Relaxed);
     bytes
 }
