@@ -344,7 +344,10 @@ fn open_warm(heap: &'static Heap, bin: &Bin, class: SizeClass, page: PageRef) ->
 fn open_fresh(heap: &'static Heap, bin: &Bin, class: SizeClass) -> Refill {
     check::before_fresh_page(heap, class);
     background::ensure();
-    idle::age(false);
+    // The only heap is this one. (Not even the clock is asked.)
+    if idle::made() > 1 {
+        idle::age(false);
+    }
     let Some(run) = fresh::claim(class) else {
         return Refill::NONE;
     };
