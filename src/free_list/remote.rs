@@ -95,6 +95,11 @@ impl RemoteWord {
         (self.0 >> COUNT_SHIFT & COUNT_MASK) as u32
     }
 
+    /// Whether the list has holes.
+    pub const fn is_thinned(self) -> bool {
+        self.0 & THINNED != 0
+    }
+
     const fn head(self) -> u64 {
         self.0 & OFFSET_MASK
     }
@@ -123,7 +128,7 @@ impl RemoteWord {
             return None;
         }
         let tail = block(self.tail());
-        let holes = if self.0 & THINNED != 0 {
+        let holes = if self.is_thinned() {
             // SAFETY: whoever thinned the list wrote it, and the caller took the list off.
             unsafe { Block::holes(tail) }
         } else {

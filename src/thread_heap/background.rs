@@ -1,7 +1,8 @@
 //! The optional background thread: ends the reserve's windows and serves heaps without a thread while the program is
-//! idle. It never touches a live thread's lists and sends no signals.
+//! idle. It never touches a live thread's own lists, but looks into what others freed of a thread that sleeps, and sends no
+//! signals.
 
-use super::{collect, idle};
+use super::{collect, idle, taken_back};
 use crate::arena::reserve;
 use crate::config;
 use std::ffi::c_void;
@@ -55,6 +56,7 @@ extern "C" fn run(_: *mut c_void) -> *mut c_void {
         unsafe { libc::nanosleep(&time, ptr::null_mut()) };
         collect::serve_idle();
         idle::age(true);
+        taken_back::thin_quiet();
         reserve::tick();
         #[cfg(not(preload))]
         crate::stack::collect(false);

@@ -5,8 +5,8 @@
 //!   had pushed but not announced are found by one walk over the claimed slices, at the child's first refill.
 //! - Heaps without a thread are whole too and can be leased.
 //! - Heaps of vanished threads stay leased for ever: what the child frees into them is accepted and kept, a leak that
-//!   ends with the child. Slices that a vanished thread had just claimed, and a mapping that it had just taken from the
-//!   cache, are lost to the child likewise.
+//!   ends with the child. Slices that a vanished thread had just claimed, a mapping that it had just taken from the
+//!   cache, and the blocks that it had just taken back from a page's remote list, are lost to the child likewise.
 
 use super::{Heap, VACANT, background, settle, slot};
 use crate::arena;

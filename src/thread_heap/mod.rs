@@ -105,6 +105,8 @@ pub struct Heap {
     pub tenanted: Cell<bool>,
     /// How many walks of [`idle::age`] it has been without a thread. Lease holder writes, anyone reads.
     pub waited: AtomicU8,
+    /// Whether its holder sleeps. The background thread's.
+    pub rest: taken_back::Rest,
     /// In a forked child: tokens of vanished threads may be out on this heap's pages.
     pub needs_repair: Cell<bool>,
     /// Const after init: the number of the heap.
@@ -154,6 +156,7 @@ impl Heap {
             uncounted: Cell::new(false),
             tenanted: Cell::new(false),
             waited: AtomicU8::new(0),
+            rest: taken_back::Rest::new(),
             needs_repair: Cell::new(false),
             id: Cell::new(0),
             below: Cell::new(None),

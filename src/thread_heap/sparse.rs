@@ -63,7 +63,8 @@ impl Noted {
     }
 }
 
-fn refills(heap: &Heap) -> u64 {
+/// How often a heap has refilled a bin.
+pub fn refills(heap: &Heap) -> u64 {
     let counters = &heap.counters;
     counters.reused_pages.get() + counters.carved_refills.get() + counters.fresh_pages.get()
 }
@@ -149,7 +150,8 @@ fn much_is_freed() -> bool {
     reserve::is_full() && reserve::claimed_bytes() >= FROM_BYTES
 }
 
-fn owner(page: PageRef) -> Option<&'static Heap> {
+/// The heap that a page belongs to right now.
+pub fn owner(page: PageRef) -> Option<&'static Heap> {
     // SAFETY: heaps are never unmapped; null is none.
     unsafe { page.shared().owner().as_ref() }
 }

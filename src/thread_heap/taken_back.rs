@@ -5,7 +5,7 @@
 //! page stays what it is, and nobody else may touch what they cover. It discards what can be discarded, and frees the
 //! blocks again. The owner finds the holes when it drains the list.
 
-use super::{Heap, exit, settle, sparse};
+use super::{Heap, exit, idle, settle, sparse};
 use crate::abort;
 use crate::arena::{self, registry, reserve};
 use crate::free_list::Block;
@@ -16,8 +16,9 @@ use crate::page::descriptor::PageRef;
 use crate::page::holes::{self, HOLE};
 use crate::page::put_back::put_back;
 use crate::page::shared_line::Kind;
-use crate::size_class::SizeClass;
+use crate::size_class::{MAX_DENSE, SizeClass};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// Gives back what is free inside all pages that other threads freed into and that nobody has drained: one look at each
 /// slice in use.
@@ -30,6 +31,57 @@ pub fn thin_all() {
             exit::settle_and_park(owner);
         }
     });
+}
+
+/// As [`thin_all`], for heaps whose holders refilled no bin since this was called last, and without what would be looked at
+/// in vain each time: for the background thread.
+pub fn thin_quiet() {
+    for heap in idle::all() {
+        heap.rest.note(sparse::refills(heap));
+    }
+    arena::each_claimed_slice(|start| {
+        if let Some(page) = registry::slice_descriptor(start.addr().get())
+            && page.shared().kind() == Kind::Binned
+            && sparse::owner(page).is_some_and(|owner| owner.rest.is_quiet())
+            && is_news(page)
+            && let Some(owner) = thin(page, 1)
+        {
+            exit::settle_and_park(owner);
+        }
+    });
+}
+
+/// Whether a page has something to give back that it hadn't, probably, the last time.
+fn is_news(page: PageRef) -> bool {
+    let word = page.shared().remote().peek();
+    let all = word.count() == page.shared().capacity();
+    all || page.shared().block_bytes() <= MAX_DENSE && !word.is_thinned()
+}
+
+/// What the background thread knows of a heap's holder: written by that thread only.
+pub struct Rest {
+    refills: AtomicU64,
+    quiet: AtomicBool,
+}
+
+impl Rest {
+    /// Of a new heap.
+    pub const fn new() -> Self {
+        Self {
+            refills: AtomicU64::new(0),
+            quiet: AtomicBool::new(false),
+        }
+    }
+
+    fn note(&self, refills: u64) {
+        // Relaxed: an estimate. A thread that wakes just now finds holes to carve anew, nothing worse.
+        let before = self.refills.swap(refills, Relaxed);
+        self.quiet.store(before == refills, Relaxed);
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.quiet.load(Relaxed)
+    }
 }
 
 /// Gives back what is free inside a page, if so many of its blocks were freed remotely since they were drained last. By any
