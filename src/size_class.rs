@@ -59,29 +59,50 @@ const fn compute_bytes(class: usize) -> u32 {
     }
 }
 
-/// For each size up to 1 KiB, where its bin lies in a heap. One entry for each size spares the fast paths a shift, and
-/// each heap has a copy, which spares them an address.
+/// For each size of a class, where its bin lies in a heap. Each heap has a copy, which spares the fast paths an address.
 #[derive(Clone, Copy)]
-pub struct SmallBins([u16; MAX_SMALL + 1]);
+pub struct BinTable {
+    /// One entry for each size, which spares a shift.
+    small: [u16; MAX_SMALL + 1],
+    /// One entry for each multiple of [`MEDIUM_ALIGN`], less one.
+    medium: [u16; MAX_BINNED / MEDIUM_ALIGN],
+}
 
-impl SmallBins {
+impl BinTable {
     /// The table.
     pub const fn new() -> Self {
-        let mut table = [0; MAX_SMALL + 1];
+        let mut small = [0; MAX_SMALL + 1];
         let mut size = 0;
-        while size < table.len() {
-            table[size] = SizeClass(compute(size)).bin().0 as u16;
+        while size < small.len() {
+            small[size] = SizeClass(compute(size)).bin().0 as u16;
             size += 1;
         }
-        Self(table)
+        let mut medium = [0; MAX_BINNED / MEDIUM_ALIGN];
+        let mut index = 0;
+        while index < medium.len() {
+            let size = (index + 1) * MEDIUM_ALIGN;
+            medium[index] = SizeClass(compute(size)).bin().0 as u16;
+            index += 1;
+        }
+        Self { small, medium }
     }
 
     /// The bin for a size of at most [`MAX_SMALL`] with an alignment of at most [`MAX_SMALL_ALIGN`].
     #[inline(always)]
-    pub fn bin(&self, size: usize) -> BinOffset {
+    pub fn small(&self, size: usize) -> BinOffset {
         debug_assert!(size <= MAX_SMALL);
         // SAFETY: the table has an entry for each size up to MAX_SMALL.
-        BinOffset(u32::from(unsafe { *self.0.get_unchecked(size) }))
+        BinOffset(u32::from(unsafe { *self.small.get_unchecked(size) }))
+    }
+
+    /// The bin for a size above [`MAX_SMALL`] up to [`MAX_BINNED`], with an alignment of at most [`MEDIUM_ALIGN`] the bin of
+    /// the layout: in a third of the instructions that computing it takes.
+    #[inline(always)]
+    pub fn medium(&self, size: usize) -> BinOffset {
+        debug_assert!(size > MAX_SMALL && size <= MAX_BINNED);
+        let index = (size - 1) / MEDIUM_ALIGN;
+        // SAFETY: the table has an entry for each multiple up to MAX_BINNED, and the size isn't above that.
+        BinOffset(u32::from(unsafe { *self.medium.get_unchecked(index) }))
     }
 }
 
@@ -97,18 +118,8 @@ pub fn use_small_pages() {
 /// The largest alignment that every block above [`MAX_SMALL`] has: their sizes are multiples of it.
 pub const MEDIUM_ALIGN: usize = MAX_SMALL / 8;
 
-/// The bin for a size above [`MAX_SMALL`] up to [`MAX_BINNED`], with an alignment of at most [`MEDIUM_ALIGN`] the bin of the
-/// layout: in fewer instructions than the general way takes.
-#[inline(always)]
-pub const fn medium_bin(size: usize) -> BinOffset {
-    debug_assert!(size > MAX_SMALL && size <= MAX_BINNED);
-    let last = size - 1;
-    // Not `ilog2`, which takes more instructions: an exclusive or cancels the one in `leading_zeros`.
-    let exponent = last.leading_zeros() ^ (usize::BITS - 1);
-    // As in `compute`; eight classes a doubling, so that the sum is the class plus a constant.
-    let class = (last >> (exponent - 3)) as u32 + exponent * 8 - (8 * 7 - 9 + 8);
-    BinOffset(class * BIN_BYTES as u32)
-}
+/// The bin of the smallest class above [`MAX_SMALL`].
+pub const FIRST_MEDIUM: BinOffset = SizeClass(compute(MAX_SMALL + 1)).bin();
 
 static BYTES: [u32; CLASSES] = {
     let mut bytes = [0; CLASSES];
@@ -243,10 +254,11 @@ mod tests {
 
     #[test]
     fn medium_bins_are_the_classes_bins() {
+        let table = BinTable::new();
         for size in MAX_SMALL + 1..=MAX_BINNED {
             for align in [1, 8, 16, 32, 64, MEDIUM_ALIGN] {
                 let class = SizeClass::of(size, align).unwrap();
-                assert_eq!(class.bin(), medium_bin(size), "{size} at {align}");
+                assert_eq!(class.bin(), table.medium(size), "{size} at {align}");
                 assert!(class.bytes().is_multiple_of(align));
             }
         }
@@ -320,7 +332,7 @@ mod tests {
         #[test]
         fn the_table_agrees_with_the_function(size in 0..=MAX_SMALL, shift in 0_u32..=3) {
             let align = 1_usize << shift;
-            let bin = SmallBins::new().bin(size);
+            let bin = BinTable::new().small(size);
             prop_assert_eq!(Some(bin.class()), SizeClass::of(size, align));
         }
 

@@ -2,7 +2,7 @@
 
 use super::{Bin, Heap, refill, slot, unclassed};
 use crate::free_list::Block;
-use crate::size_class::{BinOffset, SizeClass, medium_bin};
+use crate::size_class::{BinOffset, SizeClass};
 #[cfg(preload)]
 use crate::size_class::{MAX_BINNED, MAX_SMALL};
 use std::ptr::NonNull;
@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 #[inline(always)]
 pub fn allocate_small(size: usize) -> *mut u8 {
     let heap = slot::heap();
-    allocate(heap, heap.small.bin(size))
+    allocate(heap, heap.table.small(size))
 }
 
 /// The first free block of the bin for a size, for entry points that do what else there is to do themselves: `None`
@@ -19,11 +19,11 @@ pub fn allocate_small(size: usize) -> *mut u8 {
 #[cfg(preload)]
 #[inline(always)]
 pub fn pop_unaligned(size: usize) -> Option<NonNull<Block>> {
-    if size > MAX_SMALL {
-        return (size <= MAX_BINNED).then(|| pop(slot::heap().bin_at(medium_bin(size))))?;
-    }
     let heap = slot::heap();
-    pop(heap.bin_at(heap.small.bin(size)))
+    if size > MAX_SMALL {
+        return (size <= MAX_BINNED).then(|| pop(heap.bin_at(heap.table.medium(size))))?;
+    }
+    pop(heap.bin_at(heap.table.small(size)))
 }
 
 /// The first block of the bin's list.
@@ -59,17 +59,18 @@ pub fn allocate_in_bin(offset: BinOffset) -> *mut u8 {
     allocate(slot::heap(), offset)
 }
 
-/// As [`allocate_small`], for sizes and alignments that `size_class::medium_bin` covers.
+/// As [`allocate_small`], for sizes and alignments that `BinTable::medium` covers.
 #[inline(always)]
 pub fn allocate_medium(size: usize) -> *mut u8 {
-    allocate(slot::heap(), medium_bin(size))
+    let heap = slot::heap();
+    allocate(heap, heap.table.medium(size))
 }
 
 /// As [`allocate_small`], zeroed.
 #[inline]
 pub fn allocate_small_zeroed(size: usize) -> *mut u8 {
     let heap = slot::heap();
-    allocate_zeroed(heap, heap.small.bin(size), size)
+    allocate_zeroed(heap, heap.table.small(size), size)
 }
 
 /// As [`allocate`], with the first `size` bytes zero. Blocks that were never handed out are zero already, except for

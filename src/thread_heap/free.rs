@@ -8,7 +8,7 @@ use crate::arena::{registry, reserve};
 use crate::large;
 use crate::page::descriptor::{PageRef, Place};
 use crate::page::shared_line::{Kind, remote_free};
-use crate::size_class::{BinOffset, medium_bin};
+use crate::size_class::BinOffset;
 use std::cell::Cell;
 use std::ptr::NonNull;
 
@@ -28,7 +28,7 @@ const INTERIOR: &str =
 pub unsafe fn free_small(block: NonNull<u8>, size: usize) {
     let heap = slot::heap();
     // SAFETY: passed on. None of these sizes is recycled: see `recycle::applies`.
-    unsafe { free::<false>(heap, block, heap.small.bin(size)) }
+    unsafe { free::<false>(heap, block, heap.table.small(size)) }
 }
 
 /// Frees a block of the class that its size gives. (A block that was shrunk in place, or has a large alignment, may be of
@@ -69,14 +69,15 @@ pub unsafe fn free_in_bin(block: NonNull<u8>, offset: BinOffset) {
     }
 }
 
-/// As [`free_small`], for sizes that `size_class::medium_bin` covers.
+/// As [`free_small`], for sizes that `BinTable::medium` covers.
 ///
 /// # Safety
 /// As for [`free_small`].
 #[inline(always)]
 pub unsafe fn free_medium(block: NonNull<u8>, size: usize) {
+    let heap = slot::heap();
     // SAFETY: passed on.
-    unsafe { free::<true>(slot::heap(), block, medium_bin(size)) }
+    unsafe { free::<true>(heap, block, heap.table.medium(size)) }
 }
 
 /// Frees a block outside its bin's current page.

@@ -28,7 +28,7 @@ use crate::free_list::pending::Pending;
 use crate::page::descriptor::{Descriptor, PageRef};
 use crate::page::queue::PageQueue;
 use crate::page::shared_line::{RemotePage, SharedLine};
-use crate::size_class::{BIN_BYTES, BinOffset, CLASSES, PAGE_SIZES, SizeClass, SmallBins};
+use crate::size_class::{BIN_BYTES, BinOffset, BinTable, CLASSES, PAGE_SIZES, SizeClass};
 use crate::stats::Counters;
 use recycle::Recycling;
 use std::cell::Cell;
@@ -85,7 +85,7 @@ pub struct Heap {
     /// One for each class, and one that never has a page: see [`BinOffset::NONE`].
     bins: [Bin; CLASSES + 1],
     /// Const.
-    pub small: SmallBins,
+    pub table: BinTable,
     queues: [Queues; CLASSES],
     /// Recycled blocks that were set aside.
     pub recycling: Recycling,
@@ -140,7 +140,7 @@ impl Heap {
                     page: Cell::new(None),
                 }
             }; CLASSES + 1],
-            small: SmallBins::new(),
+            table: BinTable::new(),
             queues: [const {
                 Queues {
                     partial: PageQueue::new(),

@@ -33,7 +33,7 @@ use crate::arena::reserve;
 use crate::config;
 use crate::free_list::Block;
 use crate::os;
-use crate::size_class::{BIN_BYTES, BinOffset, CLASSES, MAX_SMALL, SizeClass, medium_bin};
+use crate::size_class::{BIN_BYTES, BinOffset, CLASSES, FIRST_MEDIUM, SizeClass};
 use crate::units::{KIB, MIB};
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
@@ -51,7 +51,7 @@ const SHARE: usize = 4;
 const IDLE_SHARE: usize = 2;
 const IDLE_FLOOR: usize = 16 * MIB / BATCH_BYTES;
 /// The smallest class that is recycled.
-const FROM: BinOffset = medium_bin(MAX_SMALL + 1);
+const FROM: BinOffset = FIRST_MEDIUM;
 
 /// The batches of all heaps without a thread. An estimate: it decides what is kept, never what is correct.
 static IDLE_BATCHES: AtomicUsize = AtomicUsize::new(0);
