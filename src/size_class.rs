@@ -92,7 +92,7 @@ impl BinTable {
     pub fn small(&self, size: usize) -> BinOffset {
         debug_assert!(size <= MAX_SMALL);
         // SAFETY: the table has an entry for each size up to MAX_SMALL.
-        BinOffset(u32::from(unsafe { *self.small.get_unchecked(size) }))
+        BinOffset(usize::from(unsafe { *self.small.get_unchecked(size) }))
     }
 
     /// The bin for a size above [`MAX_SMALL`] up to [`MAX_BINNED`], with an alignment of at most [`MEDIUM_ALIGN`] the bin of
@@ -102,7 +102,7 @@ impl BinTable {
         debug_assert!(size > MAX_SMALL && size <= MAX_BINNED);
         let index = (size - 1) / MEDIUM_ALIGN;
         // SAFETY: the table has an entry for each multiple up to MAX_BINNED, and the size isn't above that.
-        BinOffset(u32::from(unsafe { *self.medium.get_unchecked(index) }))
+        BinOffset(usize::from(unsafe { *self.medium.get_unchecked(index) }))
     }
 }
 
@@ -155,7 +155,7 @@ impl SizeClass {
     /// Where its bin lies.
     #[inline]
     pub const fn bin(self) -> BinOffset {
-        BinOffset(self.0 as u32 * BIN_BYTES as u32)
+        BinOffset(self.0 as usize * BIN_BYTES)
     }
 
     /// The size of a block of this class in bytes.
@@ -208,39 +208,39 @@ impl SizeClass {
 pub const BIN_BYTES: usize = 32;
 
 /// Where the bin of a class lies in its heap, in bytes: what the fast paths have in place of the class. All zero bits
-/// are the first bin.
+/// are the first bin. A whole word, since a part of one would have to be extended where it is handed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
-pub struct BinOffset(u32);
+pub struct BinOffset(usize);
 
 const_assert!(CLASSES * BIN_BYTES <= u16::MAX as usize);
 
 impl BinOffset {
     /// Behind the bins of the classes: a bin that never has a page, for blocks without a class.
-    pub const NONE: Self = Self((CLASSES * BIN_BYTES) as u32);
+    pub const NONE: Self = Self(CLASSES * BIN_BYTES);
 
     /// As a number, for where it is kept in an atomic.
     #[inline(always)]
     pub const fn bits(self) -> u32 {
-        self.0
+        self.0 as u32
     }
 
     /// From what [`BinOffset::bits`] gave.
     #[inline(always)]
     pub const fn from_bits(bits: u32) -> Self {
-        Self(bits)
+        Self(bits as usize)
     }
 
     /// The class whose bin this is.
     #[inline]
     pub const fn class(self) -> SizeClass {
-        SizeClass((self.0 as usize / BIN_BYTES) as u8)
+        SizeClass((self.0 / BIN_BYTES) as u8)
     }
 
     /// The distance from the start of the heap in bytes.
     #[inline(always)]
     pub const fn bytes(self) -> usize {
-        self.0 as usize
+        self.0
     }
 }
 

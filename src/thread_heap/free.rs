@@ -100,9 +100,14 @@ unsafe fn free_elsewhere(block: NonNull<u8>, offset: BinOffset, heap: &'static H
 /// As for [`free_elsewhere`].
 #[inline(never)]
 unsafe fn free_recycled_elsewhere(block: NonNull<u8>, offset: BinOffset, heap: &'static Heap) {
-    match registry::find_near(block.addr().get()) {
+    // First what needs the fewest registers.
+    if recycle::is_shut(heap, offset) {
         // SAFETY: passed on.
-        Some(page) => unsafe { free_recycled(heap, page, block, offset) },
+        return unsafe { free_elsewhere(block, offset, heap) };
+    }
+    match registry::near(block.addr().get()) {
+        // SAFETY: passed on.
+        Some(slice) => unsafe { free_recycled(heap, slice, block, offset) },
         // SAFETY: passed on.
         None => unsafe { free_far(block, offset, heap) },
     }
@@ -140,33 +145,46 @@ unsafe fn free_found(heap: &'static Heap, page: PageRef, block: NonNull<u8>, off
 /// Frees a block of a class that is recycled.
 ///
 /// # Safety
-/// As for [`free`]; `page` is the block's.
+/// As for [`free`]; `slice` is one of the block's page.
 #[inline(always)]
-unsafe fn free_recycled(heap: &'static Heap, page: PageRef, block: NonNull<u8>, offset: BinOffset) {
+unsafe fn free_recycled(
+    heap: &'static Heap,
+    slice: PageRef,
+    block: NonNull<u8>,
+    offset: BinOffset,
+) {
     // A block that was shrunk in place is of another class: its alignment may be less than this class promises. What is
     // no page of a class, or none any more, has another bin, too.
-    if page.shared().bin() == offset {
-        if recycle::spend(heap, offset) {
-            heap.counters.recycled.add(1);
-            // SAFETY: the caller gives the block up.
-            return unsafe { heap.bin_at(offset).push(block.cast()) };
-        }
-        if recycle::may_set_aside(heap, offset) {
-            // SAFETY: passed on.
-            return unsafe { set_aside_and_free(heap, block, offset) };
-        }
+    if slice.shared().bin() != offset {
+        // SAFETY: passed on.
+        return unsafe { free_to_page(heap, registry::head(slice), block) };
     }
-    // SAFETY: passed on.
-    unsafe { free_to_page(heap, page, block) }
+    if !recycle::spend(heap, offset) {
+        // SAFETY: passed on.
+        return unsafe { free_without_credit(heap, slice, block, offset) };
+    }
+    heap.counters.recycled.add(1);
+    // SAFETY: the caller gives the block up.
+    unsafe { heap.bin_at(offset).push(block.cast()) };
 }
 
 /// Frees a block of a recycled class whose bin has no credit left, but may have new one.
 ///
 /// # Safety
-/// As for [`free`].
+/// As for [`free_recycled`].
 #[cold]
 #[inline(never)]
-unsafe fn set_aside_and_free(heap: &'static Heap, block: NonNull<u8>, offset: BinOffset) {
+unsafe fn free_without_credit(
+    heap: &'static Heap,
+    slice: PageRef,
+    block: NonNull<u8>,
+    offset: BinOffset,
+) {
+    if recycle::is_shut(heap, offset) || !recycle::may_set_aside(heap, offset) {
+        recycle::shut(heap, offset);
+        // SAFETY: passed on.
+        return unsafe { free_to_page(heap, registry::head(slice), block) };
+    }
     let bin = heap.bin_at(offset);
     recycle::set_aside(heap, bin, offset.class());
     heap.counters.recycled.add(1);

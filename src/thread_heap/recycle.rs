@@ -64,11 +64,13 @@ pub struct Batches {
     /// How many there are, and the fewest there were since [`age`] last looked.
     count: Cell<u32>,
     lowest: Cell<u32>,
-    /// How many blocks of other pages may still go onto the bin's list.
-    credit: Cell<u32>,
-    /// The bin was refilled since its heap was last flushed: the heap allocates blocks of the class.
-    open: Cell<bool>,
+    /// How many blocks of other pages may still go onto the bin's list, or [`SHUT`].
+    credit: Cell<i32>,
 }
+
+/// The credit of a bin that gets no new one for now: where it wasn't refilled since its heap was last flushed, the heap may
+/// not allocate blocks of the class at all; where it asked in vain, the answer is the same until the heap reuses blocks.
+const SHUT: i32 = -1;
 
 /// The first block of a batch. Blocks of recycled classes are large enough.
 #[repr(C)]
@@ -79,6 +81,7 @@ struct Batch {
 
 static_assertions::const_assert!(size_of::<Batch>() <= KIB);
 static_assertions::const_assert_eq!(size_of::<Batches>(), BIN_BYTES);
+static_assertions::const_assert!(CLASSES - FROM.class().0 as usize <= u64::BITS as usize);
 
 impl Batches {
     /// None.
@@ -87,8 +90,7 @@ impl Batches {
             top: Cell::new(ptr::null_mut()),
             count: Cell::new(0),
             lowest: Cell::new(0),
-            credit: Cell::new(0),
-            open: Cell::new(false),
+            credit: Cell::new(SHUT),
         }
     }
 
@@ -121,6 +123,8 @@ pub struct Recycling {
     allowance: Cell<u32>,
     /// Bytes of pages released since the last refill by freed blocks.
     released: Cell<usize>,
+    /// A bit for each recycled class that asked for credit in vain since then.
+    refused: Cell<u64>,
     /// Batches were trimmed since the last refill by freed blocks.
     ebbing: Cell<bool>,
     /// No bin was refilled or got new credit since all bins' lists went back: they hold blocks of their current pages only.
@@ -139,6 +143,7 @@ impl Recycling {
             count: Cell::new(0),
             allowance: Cell::new(0),
             released: Cell::new(0),
+            refused: Cell::new(0),
             ebbing: Cell::new(false),
             swept: Cell::new(false),
             trimming: Cell::new(false),
@@ -152,13 +157,14 @@ impl Recycling {
 
     /// Takes the credit of a bin that is being flushed.
     pub fn stop(&self, class: SizeClass) {
-        self.of(class).credit.set(0);
+        let credit = &self.of(class).credit;
+        credit.set(credit.get().min(0));
     }
 
     /// Ends recycling in all bins until they are refilled.
     pub fn close(&self) {
         for batches in &self.batches {
-            batches.open.set(false);
+            batches.credit.set(SHUT);
         }
     }
 
@@ -227,8 +233,8 @@ fn others(batches: usize, share: usize) -> usize {
     bytes / share / BATCH_BYTES
 }
 
-fn credit(class: SizeClass) -> u32 {
-    (BATCH_BYTES / class.bytes()) as u32
+fn full_credit(class: SizeClass) -> i32 {
+    (BATCH_BYTES / class.bytes()) as i32
 }
 
 fn recycled_classes() -> impl Iterator<Item = SizeClass> {
@@ -241,28 +247,37 @@ pub fn applies(offset: BinOffset) -> bool {
     offset.bytes() >= FROM.bytes()
 }
 
-/// Whether a block of such a class may be put onto the bin's list; spends one credit.
+/// Whether the bin's blocks go to their pages. (All bins of the vacant heap, which is never written, are shut.)
+#[inline(always)]
+pub fn is_shut(heap: &Heap, offset: BinOffset) -> bool {
+    heap.recycling.at(offset).credit.get() < 0
+}
+
+/// Spends one credit, so that the caller may put a block onto the bin's list; false where there is none.
 #[inline(always)]
 pub fn spend(heap: &Heap, offset: BinOffset) -> bool {
     let credit = &heap.recycling.at(offset).credit;
-    match credit.get() {
-        0 => false,
-        left => {
-            credit.set(left - 1);
-            true
-        }
+    let left = credit.get() - 1;
+    if left < 0 {
+        return false;
     }
+    credit.set(left);
+    true
+}
+
+/// Notes that the list of a bin without credit may not be set aside, so that its frees needn't ask again before the next
+/// refill by freed blocks.
+pub fn shut(heap: &Heap, offset: BinOffset) {
+    let recycling = &heap.recycling;
+    recycling.at(offset).credit.set(SHUT);
+    let bit = 1 << (offset.class().0 - FROM.class().0);
+    recycling.refused.set(recycling.refused.get() | bit);
 }
 
 /// Whether the bin's list may be set aside as a batch.
-#[inline]
 pub fn may_set_aside(heap: &Heap, offset: BinOffset) -> bool {
     let recycling = &heap.recycling;
     let batches = recycling.at(offset);
-    // The vacant heap's bins are never opened.
-    if !batches.open.get() {
-        return false;
-    }
     let first = batches.top.get().is_null() && !recycling.ebbing.get();
     (first || recycling.allowance.get() > 0) && recycling.count.get() < recycling.most()
 }
@@ -277,7 +292,7 @@ pub fn set_aside(heap: &Heap, bin: &Bin, class: SizeClass) {
             .allowance
             .set(recycling.allowance.get().saturating_sub(1));
     }
-    recycling.of(class).credit.set(credit(class) - 1);
+    recycling.of(class).credit.set(full_credit(class) - 1);
     recycling.swept.set(false);
 }
 
@@ -289,8 +304,7 @@ pub fn take_batch(heap: &Heap, bin: &Bin, class: SizeClass) -> Option<NonNull<Bl
         return None;
     }
     let batches = heap.recycling.of(class);
-    batches.credit.set(credit(class));
-    batches.open.set(true);
+    batches.credit.set(full_credit(class));
     heap.recycling.swept.set(false);
     let list = pop(heap, class)?;
     note_reuse(heap);
@@ -306,6 +320,23 @@ pub fn note_reuse(heap: &Heap) {
     heap.recycling.allowance.set(ALLOWANCE);
     heap.recycling.ebbing.set(false);
     heap.recycling.released.set(0);
+    if heap.recycling.refused.get() != 0 {
+        ask_again(&heap.recycling);
+    }
+}
+
+/// Lets the bins ask for credit again that did in vain.
+#[cold]
+#[inline(never)]
+fn ask_again(recycling: &Recycling) {
+    let mut refused = recycling.refused.take();
+    while refused != 0 {
+        let class = SizeClass(FROM.class().0 + refused.trailing_zeros() as u8);
+        let credit = &recycling.of(class).credit;
+        // It may have got new credit with its own refill.
+        credit.set(credit.get().max(0));
+        refused &= refused - 1;
+    }
 }
 
 /// Returns batches to their pages when there are too many, since other memory was freed meanwhile. For whenever a page
