@@ -133,7 +133,7 @@ unsafe fn free_far(block: NonNull<u8>, offset: BinOffset, heap: &'static Heap) {
 /// As for [`free`]; `page` is the block's.
 #[inline(always)]
 unsafe fn free_found(heap: &'static Heap, page: PageRef, block: NonNull<u8>, offset: BinOffset) {
-    if recycle::applies(offset) {
+    if recycle::applies(offset) && !recycle::is_shut(heap, offset) {
         // SAFETY: passed on.
         unsafe { free_recycled(heap, page, block, offset) }
     } else {
@@ -142,7 +142,7 @@ unsafe fn free_found(heap: &'static Heap, page: PageRef, block: NonNull<u8>, off
     }
 }
 
-/// Frees a block of a class that is recycled.
+/// Frees a block of a class that is recycled, whose bin isn't shut.
 ///
 /// # Safety
 /// As for [`free`]; `slice` is one of the block's page.
@@ -161,29 +161,27 @@ unsafe fn free_recycled(
     }
     if !recycle::spend(heap, offset) {
         // SAFETY: passed on.
-        return unsafe { free_without_credit(heap, slice, block, offset) };
+        return unsafe { free_without_credit(block, offset, heap) };
     }
     heap.counters.recycled.add(1);
     // SAFETY: the caller gives the block up.
     unsafe { heap.bin_at(offset).push(block.cast()) };
 }
 
-/// Frees a block of a recycled class whose bin has no credit left, but may have new one.
+/// Frees a block of a recycled class whose bin has no credit left, but may get new one.
 ///
 /// # Safety
 /// As for [`free_recycled`].
 #[cold]
 #[inline(never)]
-unsafe fn free_without_credit(
-    heap: &'static Heap,
-    slice: PageRef,
-    block: NonNull<u8>,
-    offset: BinOffset,
-) {
-    if recycle::is_shut(heap, offset) || !recycle::may_set_aside(heap, offset) {
+unsafe fn free_without_credit(block: NonNull<u8>, offset: BinOffset, heap: &'static Heap) {
+    if !recycle::may_set_aside(heap, offset) {
         recycle::shut(heap, offset);
+        let Some(page) = registry::find(block.addr().get()) else {
+            foreign(block)
+        };
         // SAFETY: passed on.
-        return unsafe { free_to_page(heap, registry::head(slice), block) };
+        return unsafe { free_to_page(heap, page, block) };
     }
     let bin = heap.bin_at(offset);
     recycle::set_aside(heap, bin, offset.class());
@@ -296,7 +294,7 @@ unsafe fn free_to_page(heap: &'static Heap, page: PageRef, block: NonNull<u8>) {
         unsafe { free_locally(heap, page, block) }
     } else {
         // SAFETY: passed on.
-        unsafe { free_remotely(heap, page, block) }
+        unsafe { free_remotely(block, page, heap) }
     }
 }
 
@@ -310,7 +308,7 @@ unsafe fn free_locally(heap: &'static Heap, page: PageRef, block: NonNull<u8>) {
     let owned = unsafe { page.owned() };
     // SAFETY: the block is the caller's to give.
     if unsafe { owned.push_local(block.cast()) } {
-        local_event(heap, page, block);
+        local_event(block, page, heap);
     }
 }
 
@@ -319,7 +317,7 @@ unsafe fn free_locally(heap: &'static Heap, page: PageRef, block: NonNull<u8>) {
 /// # Safety
 /// As for [`free_to_page`].
 #[inline(never)]
-unsafe fn free_remotely(heap: &'static Heap, page: PageRef, block: NonNull<u8>) {
+unsafe fn free_remotely(block: NonNull<u8>, page: PageRef, heap: &'static Heap) {
     // SAFETY: passed on.
     if let Some(owner) = unsafe { free_to_others(heap, page, block) } {
         exit::serve_abandoned(owner);
@@ -347,7 +345,7 @@ pub unsafe fn return_block(heap: &'static Heap, block: NonNull<u8>) -> Option<&'
 /// A local free that changes where its page stands.
 #[cold]
 #[inline(never)]
-fn local_event(heap: &'static Heap, page: PageRef, block: NonNull<u8>) {
+fn local_event(block: NonNull<u8>, page: PageRef, heap: &'static Heap) {
     // SAFETY: the page is of the heap that the caller holds.
     let owned = unsafe { page.owned() };
     if owned.free_count() > owned.carved.get()
