@@ -14,6 +14,9 @@ pub mod meta;
 pub mod registry;
 #[cfg(native)]
 pub mod reserve;
+pub mod shelf;
+#[cfg(native)]
+pub mod shelves;
 pub mod slots;
 
 #[cfg(native)]
@@ -23,7 +26,7 @@ pub use native::*;
 mod native {
     use super::bitmap::SliceBitmap;
     use super::huge::{self, Regions};
-    use super::{mappings, meta, registry, reserve};
+    use super::{mappings, meta, registry, reserve, shelves};
     use crate::os::{self, Reservation};
     use crate::units::{KIB, MIB, SLICE_SIZE, SliceCount, SliceIndex};
     use std::ptr::{self, NonNull};
@@ -214,7 +217,10 @@ mod native {
                 return whole;
             }
             // Before an arena is added: that the system refused access may be for what is cached.
-            if mappings::empty() == 0 && !add_arena(count, align) {
+            if mappings::empty() == 0
+                && shelves::release_some(usize::MAX) == 0
+                && !add_arena(count, align)
+            {
                 return None;
             }
         }
@@ -252,6 +258,17 @@ mod native {
     /// Frees claimed slices, of which the first `touched` may have been written to. What is then beyond the reserve
     /// is given back to the system before this returns.
     pub fn release(start: NonNull<u8>, number: u32, count: SliceCount, touched: SliceCount) {
+        release_untrimmed(start, number, count, touched);
+        reserve::trim();
+    }
+
+    /// As [`release`], but nothing is given back: what the reserve does itself.
+    pub fn release_untrimmed(
+        start: NonNull<u8>,
+        number: u32,
+        count: SliceCount,
+        touched: SliceCount,
+    ) {
         let Some(arena) = arena(number as usize) else {
             return;
         };
@@ -264,7 +281,6 @@ mod native {
         reserve::released(count, old);
         arena.claimed().release(index, count);
         arena.lower_hints(index);
-        reserve::trim();
     }
 
     /// Gives free slices with old contents back to the system, highest first, in merged runs, until `bytes` are

@@ -13,7 +13,7 @@
 //!
 //! Everything here is an estimate kept in relaxed atomics: a lost update costs a little memory or time, nothing else.
 
-use super::mappings;
+use super::{mappings, shelves};
 use crate::config;
 use crate::os;
 use crate::units::{MIB, SLICE_SIZE, SliceCount};
@@ -32,6 +32,8 @@ struct Reserve {
     claimed: AtomicUsize,
     /// Bytes of free slices with old contents.
     held: AtomicUsize,
+    /// Bytes of empty pages on shelves with old contents.
+    shelved: AtomicUsize,
     /// Resident bytes of cached mappings.
     mapped: AtomicUsize,
     /// Bytes in pages that were freed remotely as a whole and that their owner has not taken back yet.
@@ -55,6 +57,7 @@ struct Reserve {
 static RESERVE: Reserve = Reserve {
     claimed: AtomicUsize::new(0),
     held: AtomicUsize::new(0),
+    shelved: AtomicUsize::new(0),
     mapped: AtomicUsize::new(0),
     pinned: AtomicIsize::new(0),
     peak: AtomicUsize::new(0),
@@ -83,9 +86,7 @@ pub fn claimed(count: SliceCount, old: SliceCount) {
     note_peak(RESERVE.claimed.fetch_add(count.bytes(), Relaxed) + count.bytes());
     if old.0 > 0 {
         let held = RESERVE.held.fetch_sub(old.bytes(), Relaxed) - old.bytes();
-        if held < RESERVE.lowest.load(Relaxed) {
-            RESERVE.lowest.fetch_min(held, Relaxed);
-        }
+        note_least(held + RESERVE.shelved.load(Relaxed));
     }
     let fresh = count.bytes() - old.bytes();
     let regrettable = RESERVE.regrettable.load(Relaxed);
@@ -93,6 +94,41 @@ pub fn claimed(count: SliceCount, old: SliceCount) {
         let regret = fresh.min(regrettable);
         subtract(&RESERVE.regrettable, regret);
         earn(regret);
+    }
+}
+
+/// An empty page goes onto a shelf, `old` of its slices with old contents; false where the bound forbids it.
+pub fn shelve(count: SliceCount, old: SliceCount) -> bool {
+    if held_bytes() + old.bytes() > limit() {
+        return false;
+    }
+    note_low(RESERVE.claimed.fetch_sub(count.bytes(), Relaxed) - count.bytes());
+    RESERVE.shelved.fetch_add(old.bytes(), Relaxed);
+    true
+}
+
+/// It is in use again.
+pub fn taken_up(count: SliceCount, old: SliceCount) {
+    note_peak(RESERVE.claimed.fetch_add(count.bytes(), Relaxed) + count.bytes());
+    let shelved = RESERVE.shelved.fetch_sub(old.bytes(), Relaxed) - old.bytes();
+    note_least(shelved + RESERVE.held.load(Relaxed));
+}
+
+/// It is about to be released.
+pub fn unshelve(count: SliceCount, old: SliceCount) {
+    RESERVE.claimed.fetch_add(count.bytes(), Relaxed);
+    RESERVE.shelved.fetch_sub(old.bytes(), Relaxed);
+}
+
+/// Whether no free slices with old contents are left for a claim of so many, but pages on shelves.
+pub fn is_all_on_shelves(count: SliceCount) -> bool {
+    RESERVE.held.load(Relaxed) < count.bytes() && RESERVE.shelved.load(Relaxed) > 0
+}
+
+/// Notes what of slices and pages somebody claimed left.
+fn note_least(left: usize) {
+    if left < RESERVE.lowest.load(Relaxed) {
+        RESERVE.lowest.fetch_min(left, Relaxed);
     }
 }
 
@@ -129,7 +165,7 @@ fn note_low(claimed: usize) {
 /// mappings is not known until they are freed; so it is no part of `claimed`, and of the peak for a moment.
 pub fn keep_mapping(resident: usize) -> usize {
     note_peak(RESERVE.claimed.load(Relaxed) + resident);
-    let room = limit().saturating_sub(RESERVE.held.load(Relaxed));
+    let room = limit().saturating_sub(free_bytes());
     let kept = |there| resident.min(room.saturating_sub(there));
     let before = RESERVE
         .mapped
@@ -178,8 +214,16 @@ pub fn trim() {
         let surplus = held - limit + limit / 8;
         let given = mappings::purge(surplus);
         if given < surplus {
-            super::purge(surplus - given);
+            purge(surplus - given);
         }
+    }
+}
+
+/// Gives so much back: of what is free first, then of what lies on shelves.
+fn purge(bytes: usize) {
+    let given = super::purge(bytes);
+    if given < bytes && shelves::release_some(bytes - given) > 0 {
+        super::purge(bytes - given);
     }
 }
 
@@ -202,11 +246,11 @@ pub fn tick() {
     if unused > 0 {
         // Half of it, so that what is needed every other window stays; an idle program's reserve is gone in a few.
         let surplus = if unused > MIB { unused / 2 } else { unused };
-        super::purge(surplus);
+        purge(surplus);
         subtract(&RESERVE.bonus, surplus);
     }
     RESERVE.regrettable.store(0, Relaxed);
-    RESERVE.lowest.store(RESERVE.held.load(Relaxed), Relaxed);
+    RESERVE.lowest.store(free_bytes(), Relaxed);
     RESERVE.low.store(RESERVE.claimed.load(Relaxed), Relaxed);
     let peak = RESERVE.peak.load(Relaxed);
     RESERVE.peak.store(
@@ -217,7 +261,7 @@ pub fn tick() {
 
 /// Purges the whole reserve.
 pub fn purge_all() {
-    super::purge(usize::MAX);
+    purge(usize::MAX);
     mappings::empty();
     RESERVE.bonus.store(0, Relaxed);
 }
@@ -269,9 +313,14 @@ pub fn claimed_bytes() -> usize {
     RESERVE.claimed.load(Relaxed)
 }
 
-/// Bytes of free slices and cached mappings that are resident.
+/// Bytes of free slices and of pages on shelves that are resident.
+fn free_bytes() -> usize {
+    RESERVE.held.load(Relaxed) + RESERVE.shelved.load(Relaxed)
+}
+
+/// These, and those of cached mappings.
 pub fn held_bytes() -> usize {
-    RESERVE.held.load(Relaxed) + RESERVE.mapped.load(Relaxed)
+    free_bytes() + RESERVE.mapped.load(Relaxed)
 }
 
 static_assertions::const_assert!(FLOOR >= SLICE_SIZE && FLOOR < CEILING);

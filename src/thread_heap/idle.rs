@@ -75,6 +75,7 @@ fn make() -> Option<&'static Heap> {
         crate::config::read_environment();
     }
     heap.id.set(id);
+    heap.shelves.add();
     // Release publishes the heap to whoever walks all of them.
     entry.store(heap.as_owner(), Ordering::Release);
     Some(heap)

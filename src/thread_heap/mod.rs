@@ -22,6 +22,7 @@ pub mod sparse;
 pub mod taken_back;
 pub mod unclassed;
 
+use crate::arena::shelves::Shelves;
 use crate::free_list::Block;
 use crate::free_list::news::{Leased, News};
 use crate::free_list::pending::Pending;
@@ -91,7 +92,9 @@ pub struct Heap {
     pub recycling: Recycling,
     /// Empty pages by size, kept for the next class that needs one.
     pub warm: [PageQueue; PAGE_SIZES],
-    /// Its pages, warm ones not counted.
+    /// More of them, within the reserve's bound: any thread may take these away.
+    pub shelves: Shelves,
+    /// Its pages, empty ones that it keeps not counted.
     pub pages: Cell<u32>,
     /// The bytes of the warm pages.
     pub warm_bytes: Cell<usize>,
@@ -149,6 +152,7 @@ impl Heap {
             }; CLASSES],
             recycling: Recycling::new(),
             warm: [const { PageQueue::new() }; PAGE_SIZES],
+            shelves: Shelves::new(),
             pages: Cell::new(0),
             warm_bytes: Cell::new(0),
             sparse: sparse::Candidates::new(),

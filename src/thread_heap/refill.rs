@@ -24,7 +24,7 @@
 use super::alloc::pop;
 use super::{Bin, Heap, VACANT, background, check, fork, fresh, idle, recycle, settle, slot};
 use crate::abort;
-use crate::arena::{self, reserve};
+use crate::arena::{self, reserve, shelves};
 use crate::free_list::Block;
 use crate::free_list::address_order::{Blocks, CORRUPTED};
 use crate::free_list::news::Leased;
@@ -347,6 +347,17 @@ fn open_fresh(heap: &'static Heap, bin: &Bin, class: SizeClass) -> Refill {
     // The only heap is this one. (Not even the clock is asked.)
     if idle::made() > 1 {
         idle::age(false);
+    }
+    // Where memory would be taken that isn't resident, while empty pages of other heaps are.
+    if let Some(page) = shelves::take_any(class) {
+        // A signal handler that came before may have refilled the bin.
+        if let Some(block) = pop(bin) {
+            shelves::release(page);
+            return Refill::used(block.as_ptr());
+        }
+        settle::adopt_shelved(heap, page);
+        heap.counters.reused_pages.add(1);
+        return open_warm(heap, bin, class, page);
     }
     let Some(run) = fresh::claim(class) else {
         return Refill::NONE;

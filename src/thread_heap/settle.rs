@@ -2,13 +2,12 @@
 
 use super::{Heap, check, idle, sparse};
 use crate::abort;
-use crate::arena::{self, registry, reserve};
+use crate::arena::{self, reserve, shelves};
 use crate::free_list::news::Leased;
 use crate::free_list::remote::{Settled, State};
 use crate::page::descriptor::{OwnedLine, PageRef, Place};
 use crate::size_class::SizeClass;
 use crate::stats::counters::Counter;
-use crate::units::{SLICE_SIZE, SliceCount};
 use std::ptr::{self, NonNull};
 
 /// Settles all news of a heap whose lease the caller holds.
@@ -159,17 +158,28 @@ fn retire(heap: &'static Heap, page: PageRef) {
     if heap.warm_bytes.get() + bytes <= crate::config::heap_reserve_bytes() {
         heap.warm_bytes.set(heap.warm_bytes.get() + bytes);
         heap.warm[class.page_size_index()].push(page);
-    } else {
+    } else if !heap.shelves.put(page) {
         heap.recycling.note_released(bytes);
-        release(page);
+        debug_assert_eq!(page.shared().remote().peek().state(), State::Idle);
+        shelves::release(page);
     }
 }
 
 /// Takes an empty page of a class's page size that the heap kept.
 pub fn take_warm(heap: &'static Heap, class: SizeClass) -> Option<PageRef> {
-    let page = heap.warm[class.page_size_index()].pop_last()?;
-    note_taken(heap, class);
+    if let Some(page) = heap.warm[class.page_size_index()].pop_last() {
+        note_taken(heap, class);
+        return Some(page);
+    }
+    let page = heap.shelves.take(class)?;
+    adopt_shelved(heap, page);
     Some(page)
+}
+
+/// Makes an empty page that the caller took from a shelf the heap's.
+pub fn adopt_shelved(heap: &'static Heap, page: PageRef) {
+    page.shared().set_owner(heap.as_owner());
+    heap.pages.set(heap.pages.get() + 1);
 }
 
 /// As [`take_warm`], a page that is of the class already.
@@ -193,26 +203,11 @@ fn note_taken(heap: &Heap, class: SizeClass) {
 pub fn release_warm(heap: &'static Heap) {
     for queue in &heap.warm {
         while let Some(page) = queue.pop() {
-            release(page);
+            shelves::release(page);
         }
     }
     heap.warm_bytes.set(0);
-}
-
-/// Gives an empty page's slices back to its arena.
-fn release(page: PageRef) {
-    debug_assert_eq!(page.shared().remote().peek().state(), State::Idle);
-    // SAFETY: the page is in no queue, has no live block and no token out: the caller is the only one to reach it.
-    let owned = unsafe { page.owned() };
-    let slices = owned.class.get().page_slices();
-    owned.note_touched();
-    let touched = SliceCount((owned.touched.get() as usize).div_ceil(SLICE_SIZE) as u32);
-    registry::mark(page, slices, None);
-    // SAFETY: pages lie above address 0.
-    let start = unsafe { NonNull::new_unchecked(page.shared().start()) };
-    let number = page.shared().arena();
-    page.shared().unregister();
-    arena::release(start, number, slices, touched);
+    heap.shelves.release();
 }
 
 /// Discards the contents of a page whose every block is free, and which the caller alone can reach: PURGING keeps

@@ -1,0 +1,168 @@
+//! Empty pages on shelves: part of the reserve, like free slices with old contents, but each still a page, with its class
+//! and its list of blocks, so that the heap that puts it down and takes it up again has next to nothing to do. A shelf is a
+//! heap's; whoever trims the reserve takes pages away and releases their slices, and so does whoever would otherwise take
+//! memory that isn't resident.
+//!
+//! A page on a shelf has no owner: who frees a block of it once more is told.
+
+use super::registry;
+use super::reserve;
+use super::shelf::Shelf;
+use crate::page::descriptor::{Descriptor, OwnedLine, PageRef};
+use crate::size_class::{PAGE_SIZES, SizeClass};
+use crate::units::{SLICE_SIZE, SliceCount};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// How many pages of a size a heap may keep so.
+const PAGES: usize = 64;
+/// The shelves of so many other heaps are looked at for a page.
+const LOOKS: usize = 16;
+
+/// A heap's shelves.
+pub struct Shelves {
+    by_size: [Shelf<Descriptor, PAGES>; PAGE_SIZES],
+    /// Const once they are in the list: those added before.
+    below: AtomicPtr<Shelves>,
+}
+
+/// The shelves of all heaps, the last first.
+static ALL: AtomicPtr<Shelves> = AtomicPtr::new(ptr::null_mut());
+
+fn all() -> impl Iterator<Item = &'static Shelves> {
+    // Acquire pairs with the Release of `add`.
+    let mut at = ALL.load(Ordering::Acquire);
+    std::iter::from_fn(move || {
+        // SAFETY: only references that live for ever are added.
+        let shelves = unsafe { at.as_ref() }?;
+        // Relaxed: written before it was published.
+        at = shelves.below.load(Ordering::Relaxed);
+        Some(shelves)
+    })
+}
+
+fn owned(page: PageRef) -> &'static OwnedLine {
+    // SAFETY: only called with pages that the caller took from a shelf, or is about to put there: nobody else can reach
+    // them.
+    unsafe { page.owned() }
+}
+
+/// How much of an empty page may be resident.
+fn resident(page: PageRef) -> SliceCount {
+    SliceCount((owned(page).touched.get() as usize).div_ceil(SLICE_SIZE) as u32)
+}
+
+impl Shelves {
+    /// Empty.
+    pub const fn new() -> Self {
+        Self {
+            by_size: [const { Shelf::new() }; PAGE_SIZES],
+            below: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    /// Makes a new heap's shelves known to all.
+    pub fn add(&'static self) {
+        let this = ptr::from_ref(self).cast_mut();
+        let mut first = ALL.load(Ordering::Relaxed);
+        loop {
+            self.below.store(first, Ordering::Relaxed);
+            // Release pairs with the Acquire of `all`. They are never removed, so no ABA.
+            match ALL.compare_exchange_weak(first, this, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(other) => first = other,
+            }
+        }
+    }
+
+    /// Puts an empty page down that the caller holds, and whose heap these shelves are; false, with nothing changed, where
+    /// there is no room on the shelf or in the reserve.
+    pub fn put(&self, page: PageRef) -> bool {
+        let class = owned(page).class.get();
+        owned(page).note_touched();
+        let (slices, old) = (class.page_slices(), resident(page));
+        if !reserve::shelve(slices, old) {
+            return false;
+        }
+        let owner = page.shared().owner();
+        page.shared().set_owner(ptr::null_mut());
+        let put = self.by_size[class.page_size_index()].put(page);
+        if !put {
+            page.shared().set_owner(owner);
+            reserve::unshelve(slices, old);
+        }
+        put
+    }
+
+    /// Takes a page of the class's size up again: the page is the caller's then, who gives it an owner.
+    pub fn take(&self, class: SizeClass) -> Option<PageRef> {
+        let page = self.by_size[class.page_size_index()].take()?;
+        reserve::taken_up(class.page_slices(), resident(page));
+        Some(page)
+    }
+
+    /// Releases all pages.
+    pub fn release(&self) {
+        for shelf in &self.by_size {
+            while let Some(page) = shelf.take() {
+                release_from_shelf(page);
+            }
+        }
+    }
+}
+
+/// As [`Shelves::take`], from any heap's shelf, if there is no free memory besides that is resident.
+pub fn take_any(class: SizeClass) -> Option<PageRef> {
+    let slices = class.page_slices();
+    if !reserve::is_all_on_shelves(slices) {
+        return None;
+    }
+    let shelves = all().take(LOOKS);
+    let page = shelves.map(|shelves| &shelves.by_size[class.page_size_index()]);
+    let page = page.filter_map(Shelf::take_away).next()?;
+    reserve::taken_up(slices, resident(page));
+    Some(page)
+}
+
+/// Releases pages of any heap's shelves until `bytes` of what was resident are free slices; the bytes of all that were
+/// released.
+pub fn release_some(bytes: usize) -> usize {
+    let mut released = 0;
+    // Large pages first: fewer system calls, and fewer of them for who wants them back.
+    for size in (0..PAGE_SIZES).rev() {
+        for shelves in all() {
+            while released < bytes {
+                let Some(page) = shelves.by_size[size].take_away() else {
+                    break;
+                };
+                released += resident(page).bytes();
+                release_from_shelf(page);
+            }
+        }
+    }
+    released
+}
+
+fn release_from_shelf(page: PageRef) {
+    reserve::unshelve(owned(page).class.get().page_slices(), resident(page));
+    release_untrimmed(page);
+}
+
+/// Gives the slices of an empty page back to their arena. The caller is the only one to reach the page.
+pub fn release(page: PageRef) {
+    release_untrimmed(page);
+    reserve::trim();
+}
+
+fn release_untrimmed(page: PageRef) {
+    let owned = owned(page);
+    let slices = owned.class.get().page_slices();
+    owned.note_touched();
+    let touched = resident(page);
+    registry::mark(page, slices, None);
+    // SAFETY: pages lie above address 0.
+    let start = unsafe { NonNull::new_unchecked(page.shared().start()) };
+    let number = page.shared().arena();
+    page.shared().unregister();
+    super::release_untrimmed(start, number, slices, touched);
+}
