@@ -131,6 +131,35 @@ static BYTES: [u32; CLASSES] = {
     bytes
 };
 
+/// The slices of a page of each class; 0 where they are not decided yet.
+static SLICES: [u8; CLASSES] = {
+    let mut slices = [0; CLASSES];
+    let mut i = 0;
+    while i < CLASSES {
+        slices[i] = match compute_bytes(i) {
+            257..=1024 => 0,
+            0..=4096 => 1,
+            4097..=8192 => 4,
+            8193..=16384 => 8,
+            _ => 16,
+        };
+        i += 1;
+    }
+    slices
+};
+
+/// The blocks of such a page; 0 likewise.
+static CAPACITIES: [u16; CLASSES] = {
+    let mut capacities = [0; CLASSES];
+    let mut i = 0;
+    while i < CLASSES {
+        let bytes = SliceCount(SLICES[i] as u32).bytes();
+        capacities[i] = (bytes / compute_bytes(i) as usize) as u16;
+        i += 1;
+    }
+    capacities
+};
+
 const_assert!(compute(MAX_BINNED) as usize == CLASSES - 1);
 const_assert!(compute_bytes(CLASSES - 1) as usize == MAX_BINNED);
 const_assert!(compute_bytes(8) == 128 && compute_bytes(9) == 144);
@@ -167,7 +196,7 @@ impl SizeClass {
     /// Whether carving a block touches every system page of it (of 4 KiB).
     #[inline]
     pub const fn is_dense(self) -> bool {
-        compute_bytes(self.0 as usize) as usize <= MAX_DENSE
+        self.0 <= compute(MAX_DENSE)
     }
 
     /// The slices of a page of this class: 64 KiB up to blocks of 256 bytes and from 1 to 4 KiB, 256 KiB between them
@@ -175,14 +204,12 @@ impl SizeClass {
     /// `docs/decisions/004-page-sizes.md` has the figures.
     #[inline]
     pub fn page_slices(self) -> SliceCount {
-        SliceCount(match compute_bytes(self.0 as usize) as usize {
+        let slices = SLICES[self.0 as usize];
+        if slices == 0 {
             // Relaxed: pages of these classes are made after the decision only.
-            257..=1024 => MIDDLE_SLICES.load(Ordering::Relaxed),
-            0..=4096 => 1,
-            4097..=8192 => 4,
-            8193..=16384 => 8,
-            _ => 16,
-        })
+            return SliceCount(MIDDLE_SLICES.load(Ordering::Relaxed));
+        }
+        SliceCount(u32::from(slices))
     }
 
     /// Which of the [`PAGE_SIZES`] its pages have.
@@ -194,7 +221,10 @@ impl SizeClass {
     /// How many blocks a page of this class holds.
     #[inline]
     pub fn capacity(self) -> u32 {
-        (self.page_slices().bytes() / compute_bytes(self.0 as usize) as usize) as u32
+        match CAPACITIES[self.0 as usize] {
+            0 => (self.page_slices().bytes() / self.bytes()) as u32,
+            blocks => u32::from(blocks),
+        }
     }
 
     /// All classes, smallest first.

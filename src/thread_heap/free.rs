@@ -100,11 +100,24 @@ unsafe fn free_elsewhere(block: NonNull<u8>, offset: BinOffset, heap: &'static H
 /// As for [`free_elsewhere`].
 #[inline(never)]
 unsafe fn free_recycled_elsewhere(block: NonNull<u8>, offset: BinOffset, heap: &'static Heap) {
-    // First what needs the fewest registers.
-    if recycle::is_shut(heap, offset) {
+    if !recycle::is_shut(heap, offset) {
         // SAFETY: passed on.
-        return unsafe { free_elsewhere(block, offset, heap) };
+        return unsafe { free_recycled_near(block, offset, heap) };
     }
+    match registry::find_near(block.addr().get()) {
+        // SAFETY: passed on.
+        Some(page) => unsafe { free_to_page(heap, page, block) },
+        // SAFETY: passed on.
+        None => unsafe { free_far(block, offset, heap) },
+    }
+}
+
+/// As [`free_recycled_elsewhere`], for a bin that isn't shut.
+///
+/// # Safety
+/// As for [`free_elsewhere`].
+#[inline(never)]
+unsafe fn free_recycled_near(block: NonNull<u8>, offset: BinOffset, heap: &'static Heap) {
     match registry::near(block.addr().get()) {
         // SAFETY: passed on.
         Some(slice) => unsafe { free_recycled(heap, slice, block, offset) },

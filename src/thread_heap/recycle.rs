@@ -45,6 +45,8 @@ const BATCH_BYTES: usize = 256 * KIB;
 const MAX_BATCHES: usize = 64 * MIB / BATCH_BYTES;
 /// How many batches a refill by freed blocks allows.
 const ALLOWANCE: u32 = 8;
+/// After batches were returned, so many have to be used for one more to be allowed.
+const USES: u32 = 8;
 /// All batches of a heap are at most the other memory in use divided by this.
 const SHARE: usize = 4;
 /// All batches of heaps without a thread are at most the other memory in use divided by this, or the floor.
@@ -121,6 +123,9 @@ pub struct Recycling {
     count: Cell<usize>,
     /// How many batches beyond a bin's first may be set aside before the next refill by freed blocks.
     allowance: Cell<u32>,
+    /// How many that is after each such refill, times [`USES`]: fewer where batches were returned to their pages lately,
+    /// which is twice the work, more where they were used.
+    worth: Cell<u32>,
     /// Bytes of pages released since the last refill by freed blocks.
     released: Cell<usize>,
     /// A bit for each recycled class that asked for credit in vain since then.
@@ -142,6 +147,7 @@ impl Recycling {
             batches: [const { Batches::new() }; CLASSES],
             count: Cell::new(0),
             allowance: Cell::new(0),
+            worth: Cell::new(ALLOWANCE * USES),
             released: Cell::new(0),
             refused: Cell::new(0),
             ebbing: Cell::new(false),
@@ -307,6 +313,8 @@ pub fn take_batch(heap: &Heap, bin: &Bin, class: SizeClass) -> Option<NonNull<Bl
     batches.credit.set(full_credit(class));
     heap.recycling.swept.set(false);
     let list = pop(heap, class)?;
+    let worth = &heap.recycling.worth;
+    worth.set((ALLOWANCE * USES).min(worth.get() + 1));
     note_reuse(heap);
     // SAFETY: the batch is the heap's holder's.
     bin.free.set(unsafe { Block::next(list) });
@@ -317,7 +325,7 @@ pub fn take_batch(heap: &Heap, bin: &Bin, class: SizeClass) -> Option<NonNull<Bl
 /// evidence of that: a burst is made of those, and everything is to go back after it.)
 #[inline]
 pub fn note_reuse(heap: &Heap) {
-    heap.recycling.allowance.set(ALLOWANCE);
+    heap.recycling.allowance.set(heap.recycling.worth.get() / USES);
     heap.recycling.ebbing.set(false);
     heap.recycling.released.set(0);
     if heap.recycling.refused.get() != 0 {
@@ -357,6 +365,9 @@ fn trim_all(heap: &'static Heap) {
     // What a phase that frees more than it allocates frees from now on goes to the pages at once.
     recycling.allowance.set(0);
     recycling.ebbing.set(true);
+    if recycling.count.get() > 0 {
+        recycling.worth.set(recycling.worth.get() / 2);
+    }
     return_batches(heap);
     if recycling.released.get() >= BATCH_BYTES {
         recycling.released.set(0);
