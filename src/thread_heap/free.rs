@@ -361,6 +361,17 @@ pub unsafe fn return_block(heap: &'static Heap, block: NonNull<u8>) -> Option<&'
 fn local_event(block: NonNull<u8>, page: PageRef, heap: &'static Heap) {
     // SAFETY: the page is of the heap that the caller holds.
     let owned = unsafe { page.owned() };
+    let (place, used) = (
+        owned.place.get(),
+        owned.carved.get().wrapping_sub(owned.free_count()),
+    );
+    // First what is most frequent.
+    if place == Place::Full && (used as i32) > 0 {
+        return settle::open(heap, page);
+    }
+    if place == Place::Partial && used == 0 && settle::empty(heap, page) {
+        return recycle::trim(heap);
+    }
     if owned.free_count() > owned.carved.get()
         || matches!(owned.place.get(), Place::Warm | Place::Waiting)
     {

@@ -146,8 +146,10 @@ fn from_ripe(heap: &'static Heap, bin: &Bin, class: SizeClass, limit: usize) -> 
         }
     }
     if !check::news_is_off() {
-        settle::settle_some(heap, limit);
-        if let Some(block) = bin.page.get().and_then(|page| take_local(heap, bin, page)) {
+        let settled = settle::settle_some(heap, limit);
+        if settled > 0
+            && let Some(block) = bin.page.get().and_then(|page| take_local(heap, bin, page))
+        {
             return Some(reused(heap, block));
         }
     }
@@ -260,8 +262,12 @@ fn drain_active(heap: &Heap, bin: &Bin, page: PageRef) -> Option<*mut Block> {
 fn make_current(heap: &'static Heap, bin: &Bin, page: PageRef) {
     debug_assert!(bin.free.get().is_null());
     if let Some(old) = bin.page.replace(Some(page)) {
-        owned(old).stand(Place::Full);
-        settle::replace(heap, old);
+        let line = owned(old);
+        line.stand(Place::Full);
+        // Nothing else to be done for one that was used up.
+        if line.local_count() > 0 || line.has_uncarved() {
+            settle::replace(heap, old);
+        }
     }
     owned(page).stand(Place::Current);
     bin.start.set(page.shared().start().addr());

@@ -102,6 +102,34 @@ pub fn count_local(heap: &Heap, owned: &OwnedLine) {
     count_freed(heap, owned.class.get(), new);
 }
 
+/// Moves a full page of the heap, not all of it free, to the partly used ones: what [`replace`] does after a first free.
+pub fn open(heap: &'static Heap, page: PageRef) {
+    // SAFETY: the caller holds the lease of the page's heap.
+    let owned = unsafe { page.owned() };
+    debug_assert!(owned.place.get() == Place::Full && owned.local_count() > 0 && !owned.is_free());
+    let class = owned.class.get();
+    owned.stand(Place::Partial);
+    heap.queues(class).partial.push(page);
+    if !heap.tenanted.get() {
+        idle::publish(heap, class);
+    }
+}
+
+/// Retires a partly used page of the heap whose last block was freed locally: what [`replace`] does where the token isn't
+/// out. False, with nothing changed, where it is.
+pub fn empty(heap: &'static Heap, page: PageRef) -> bool {
+    // SAFETY: the caller holds the lease of the page's heap.
+    let owned = unsafe { page.owned() };
+    debug_assert!(owned.place.get() == Place::Partial && owned.is_free());
+    let idle = page.shared().remote().peek().state() == State::Idle;
+    if idle {
+        heap.queues(owned.class.get()).partial.remove(page);
+        owned.stand(Place::Warm);
+        retire(heap, page);
+    }
+    idle
+}
+
 /// Moves a page of the heap to the place that its lists ask for: after frees, or when it stops being current.
 pub fn replace(heap: &'static Heap, page: PageRef) {
     // SAFETY: the caller holds the lease of the page's heap.
