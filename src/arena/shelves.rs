@@ -78,15 +78,14 @@ impl Shelves {
     /// Puts an empty page down that the caller holds, and whose heap these shelves are; false, with nothing changed, where
     /// there is no room on the shelf or in the reserve.
     pub fn put(&self, page: PageRef) -> bool {
-        let class = owned(page).class.get();
         owned(page).note_touched();
-        let (slices, old) = (class.page_slices(), resident(page));
+        let (slices, old) = (owned(page).class.get().page_slices(), resident(page));
         if !reserve::shelve(slices, old) {
             return false;
         }
         let owner = page.shared().owner();
         page.shared().set_owner(ptr::null_mut());
-        let put = self.by_size[class.page_size_index()].put(page);
+        let put = self.by_size[slices.0.trailing_zeros() as usize].put(page);
         if !put {
             page.shared().set_owner(owner);
             reserve::unshelve(slices, old);
@@ -94,10 +93,10 @@ impl Shelves {
         put
     }
 
-    /// Takes a page of the class's size up again: the page is the caller's then, who gives it an owner.
-    pub fn take(&self, class: SizeClass) -> Option<PageRef> {
-        let page = self.by_size[class.page_size_index()].take()?;
-        reserve::taken_up(class.page_slices(), resident(page));
+    /// Takes a page of a size up again: the page is the caller's then, who gives it an owner.
+    pub fn take(&self, size: usize) -> Option<PageRef> {
+        let page = self.by_size[size].take()?;
+        reserve::taken_up(SliceCount(1 << size), resident(page));
         Some(page)
     }
 

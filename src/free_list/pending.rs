@@ -25,7 +25,6 @@ impl<P: Announced> Pending<P> {
     ///
     /// # Safety
     /// The caller holds the heap's lease.
-    #[cfg(any(debug_assertions, loom))]
     pub unsafe fn first(&self) -> *mut P {
         // SAFETY: the caller is the only one to touch the cell.
         unsafe { self.0.get() }

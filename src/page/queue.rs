@@ -30,6 +30,12 @@ impl PageQueue {
         self.first.get()
     }
 
+    /// The page that was pushed last.
+    #[inline]
+    pub fn last(&self) -> Option<PageRef> {
+        self.last.get()
+    }
+
     /// Appends a page that stands in no queue.
     pub fn push(&self, page: PageRef) {
         let last = self.last.replace(Some(page));

@@ -96,6 +96,10 @@ pub fn refill(heap: &'static Heap, class: SizeClass) -> Refill {
         return Refill::used(block.as_ptr());
     }
     check::at_refill(heap, class);
+    if let Some(page) = empty_at_once(heap, bin, class) {
+        heap.counters.reused_pages.add(1);
+        return open_warm(heap, bin, class, page);
+    }
     let mut rounds = 0;
     let mut limit = NEWS_LIMIT;
     loop {
@@ -129,6 +133,27 @@ pub fn refill(heap: &'static Heap, class: SizeClass) -> Refill {
         }
     }
     open_fresh(heap, bin, class)
+}
+
+/// The page of step 6 or 9 where it takes one look to see that no step before gives blocks: where whole batches come and
+/// go, that is each refill.
+#[inline]
+fn empty_at_once(heap: &'static Heap, bin: &Bin, class: SizeClass) -> Option<PageRef> {
+    let current = bin.page.get()?;
+    let line = owned(current);
+    let queues = heap.queues(class);
+    let is_used_up = line.local.get().is_null()
+        && line.carved.get() == current.shared().capacity()
+        && line.holes.get() == 0
+        && current.shared().remote().peek().count() == 0;
+    let is_alone = queues.partial.first().is_none() && queues.uncarved.first().is_none();
+    // SAFETY: the caller holds the lease.
+    let is_settled = unsafe { heap.pending.first() }.is_null() && heap.news().is_empty();
+    if is_used_up && is_alone && is_settled {
+        settle::take_at_once(heap, class)
+    } else {
+        None
+    }
 }
 
 /// Steps 1 to 6.
@@ -216,6 +241,18 @@ fn take_local(heap: &Heap, bin: &Bin, page: PageRef) -> Option<*mut Block> {
     Some(head.as_ptr())
 }
 
+/// As [`take_local`], for a page that was empty and kept: its frees are counted, and its list needn't be sorted.
+fn take_whole(heap: &Heap, bin: &Bin, owned: &OwnedLine) -> Option<*mut Block> {
+    debug_assert!(owned.counted.get() == owned.local_count() && !owned.shuffled.get());
+    let head = NonNull::new(owned.local.replace(ptr::null_mut()))?;
+    count_allocated(heap, owned.class.get(), owned.local_count());
+    owned.set_local_count(0);
+    owned.counted.set(0);
+    // SAFETY: the list was the page's, and now is the bin's.
+    bin.free.set(unsafe { Block::next(head) });
+    Some(head.as_ptr())
+}
+
 /// Sorts a list of the page that other threads' frees have shuffled, if it is dense enough for neighbours to meet.
 ///
 /// # Safety
@@ -265,13 +302,15 @@ fn make_current(heap: &'static Heap, bin: &Bin, page: PageRef) {
         let line = owned(old);
         line.stand(Place::Full);
         // Nothing else to be done for one that was used up.
-        if line.local_count() > 0 || line.has_uncarved() {
+        let is_carved = line.carved.get() == old.shared().capacity() && line.holes.get() == 0;
+        if line.local_count() > 0 || !is_carved {
             settle::replace(heap, old);
         }
+    } else {
+        bin.bytes.set(owned(page).class.get().page_slices().bytes());
     }
     owned(page).stand(Place::Current);
     bin.start.set(page.shared().start().addr());
-    bin.bytes.set(owned(page).class.get().page_slices().bytes());
 }
 
 /// The current page's uncarved blocks, or another page's.
@@ -325,7 +364,7 @@ fn open_warm(heap: &'static Heap, bin: &Bin, class: SizeClass, page: PageRef) ->
     let line = owned(page);
     if line.class.get() == class && !line.shuffled.get() {
         make_current(heap, bin, page);
-        return match take_local(heap, bin, page) {
+        return match take_whole(heap, bin, line) {
             Some(block) => Refill::used(block),
             None => carve(heap, bin, page),
         };

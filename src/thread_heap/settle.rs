@@ -199,9 +199,27 @@ pub fn take_warm(heap: &'static Heap, class: SizeClass) -> Option<PageRef> {
         note_taken(heap, class);
         return Some(page);
     }
-    let page = heap.shelves.take(class)?;
+    let page = heap.shelves.take(class.page_size_index())?;
     adopt_shelved(heap, page);
     Some(page)
+}
+
+/// As [`take_warm`], but only a page of the class if there are several to choose from.
+#[inline]
+pub fn take_at_once(heap: &'static Heap, class: SizeClass) -> Option<PageRef> {
+    let size = class.page_size_index();
+    let Some(last) = heap.warm[size].last() else {
+        let page = heap.shelves.take(size)?;
+        adopt_shelved(heap, page);
+        return Some(page);
+    };
+    // SAFETY: the page is of the heap that the caller holds.
+    if unsafe { last.owned() }.class.get() != class {
+        return None;
+    }
+    heap.warm[size].remove(last);
+    note_taken(heap, class);
+    Some(last)
 }
 
 /// Makes an empty page that the caller took from a shelf the heap's.
