@@ -96,10 +96,16 @@ pub fn refill(heap: &'static Heap, class: SizeClass) -> Refill {
         return Refill::used(block.as_ptr());
     }
     check::at_refill(heap, class);
-    if let Some(page) = empty_at_once(heap, bin, class) {
-        heap.counters.reused_pages.add(1);
-        return open_warm(heap, bin, class, page);
+    match at_once(heap, bin, class) {
+        Some(found) => found,
+        None => search(heap, bin, class),
     }
+}
+
+/// A refill by all steps.
+#[cold]
+#[inline(never)]
+fn search(heap: &'static Heap, bin: &Bin, class: SizeClass) -> Refill {
     let mut rounds = 0;
     let mut limit = NEWS_LIMIT;
     loop {
@@ -135,25 +141,38 @@ pub fn refill(heap: &'static Heap, class: SizeClass) -> Refill {
     open_fresh(heap, bin, class)
 }
 
-/// The page of step 6 or 9 where it takes one look to see that no step before gives blocks: where whole batches come and
-/// go, that is each refill.
+/// Step 5, 6 or 9, where one look shows that no step before gives blocks: where pages come and go, that is most refills.
 #[inline]
-fn empty_at_once(heap: &'static Heap, bin: &Bin, class: SizeClass) -> Option<PageRef> {
+fn at_once(heap: &'static Heap, bin: &Bin, class: SizeClass) -> Option<Refill> {
     let current = bin.page.get()?;
     let line = owned(current);
-    let queues = heap.queues(class);
     let is_used_up = line.local.get().is_null()
-        && line.carved.get() == current.shared().capacity()
-        && line.holes.get() == 0
+        && is_carved(current)
         && current.shared().remote().peek().count() == 0;
-    let is_alone = queues.partial.first().is_none() && queues.uncarved.first().is_none();
     // SAFETY: the caller holds the lease.
     let is_settled = unsafe { heap.pending.first() }.is_null() && heap.news().is_empty();
-    if is_used_up && is_alone && is_settled {
-        settle::take_at_once(heap, class)
-    } else {
-        None
+    if !is_used_up || !is_settled {
+        return None;
     }
+    let queues = heap.queues(class);
+    if let Some(page) = queues.partial.first() {
+        if !is_ripe(page, owned(page).local_count()) {
+            return None;
+        }
+        return take_partial(heap, bin, class);
+    }
+    if queues.uncarved.first().is_some() {
+        return None;
+    }
+    let page = settle::take_at_once(heap, class)?;
+    heap.counters.reused_pages.add(1);
+    Some(open_warm(heap, bin, class, page))
+}
+
+/// No block of the page is uncarved.
+fn is_carved(page: PageRef) -> bool {
+    let line = owned(page);
+    line.carved.get() == page.shared().capacity() && line.holes.get() == 0
 }
 
 /// Steps 1 to 6.
@@ -302,8 +321,7 @@ fn make_current(heap: &'static Heap, bin: &Bin, page: PageRef) {
         let line = owned(old);
         line.stand(Place::Full);
         // Nothing else to be done for one that was used up.
-        let is_carved = line.carved.get() == old.shared().capacity() && line.holes.get() == 0;
-        if line.local_count() > 0 || !is_carved {
+        if line.local_count() > 0 || !is_carved(old) {
             settle::replace(heap, old);
         }
     } else {
