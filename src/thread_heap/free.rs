@@ -2,7 +2,7 @@
 //! [`free_elsewhere`]: the registry finds the page, and the block goes onto its page's local list, or onto its page's remote
 //! list. Above 1 KiB, [`free_recycled_elsewhere`]: mostly it goes onto the bin's list all the same, as recycled.
 
-use super::{Heap, exit, recycle, settle, slot, sparse, unclassed};
+use super::{Heap, exit, follow, recycle, settle, slot, sparse, unclassed};
 use crate::abort;
 use crate::arena::{registry, reserve};
 use crate::large;
@@ -367,7 +367,10 @@ fn local_event(block: NonNull<u8>, page: PageRef, heap: &'static Heap) {
     );
     // First what is most frequent.
     if place == Place::Full && (used as i32) > 0 {
-        return settle::open(heap, page);
+        return match follow::wants(heap, page) {
+            true => follow::follow(heap, page),
+            false => settle::open(heap, page),
+        };
     }
     if place == Place::Partial && used == 0 && settle::empty(heap, page) {
         return recycle::trim(heap);

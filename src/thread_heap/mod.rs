@@ -8,6 +8,7 @@ pub mod background;
 pub mod check;
 pub mod collect;
 pub mod exit;
+pub mod follow;
 pub mod fork;
 pub mod free;
 pub mod fresh;
@@ -78,6 +79,8 @@ pub struct Queues {
     pub partial: PageQueue,
     /// Pages whose only free blocks are uncarved.
     pub uncarved: PageQueue,
+    /// Whether frees come page by page.
+    pub order: follow::Order,
 }
 
 /// A heap. Everything but `news`, `id`, `below` and the counters belongs to the lease holder.
@@ -148,6 +151,7 @@ impl Heap {
                 Queues {
                     partial: PageQueue::new(),
                     uncarved: PageQueue::new(),
+                    order: follow::Order::new(),
                 }
             }; CLASSES],
             recycling: Recycling::new(),

@@ -73,6 +73,8 @@ pub struct Batches {
 /// The credit of a bin that gets no new one for now: where it wasn't refilled since its heap was last flushed, the heap may
 /// not allocate blocks of the class at all; where it asked in vain, the answer is the same until the heap reuses blocks.
 const SHUT: i32 = -1;
+/// Shut, and the bin's list has blocks of its current page only: see [`super::follow`].
+const PURE: i32 = -2;
 
 /// The first block of a batch. Blocks of recycled classes are large enough.
 #[repr(C)]
@@ -239,7 +241,7 @@ fn others(batches: usize, share: usize) -> usize {
     bytes / share / BATCH_BYTES
 }
 
-fn full_credit(class: SizeClass) -> i32 {
+pub fn full_credit(class: SizeClass) -> i32 {
     (BATCH_BYTES / class.bytes()) as i32
 }
 
@@ -257,6 +259,17 @@ pub fn applies(offset: BinOffset) -> bool {
 #[inline(always)]
 pub fn is_shut(heap: &Heap, offset: BinOffset) -> bool {
     heap.recycling.at(offset).credit.get() < 0
+}
+
+/// Whether a shut bin's list is known to have blocks of its current page only.
+pub fn is_pure(heap: &Heap, offset: BinOffset) -> bool {
+    heap.recycling.at(offset).credit.get() == PURE
+}
+
+/// Notes that it has.
+pub fn note_pure(heap: &Heap, offset: BinOffset) {
+    debug_assert!(is_shut(heap, offset));
+    heap.recycling.at(offset).credit.set(PURE);
 }
 
 /// Spends one credit, so that the caller may put a block onto the bin's list; false where there is none.
@@ -325,7 +338,9 @@ pub fn take_batch(heap: &Heap, bin: &Bin, class: SizeClass) -> Option<NonNull<Bl
 /// evidence of that: a burst is made of those, and everything is to go back after it.)
 #[inline]
 pub fn note_reuse(heap: &Heap) {
-    heap.recycling.allowance.set(heap.recycling.worth.get() / USES);
+    heap.recycling
+        .allowance
+        .set(heap.recycling.worth.get() / USES);
     heap.recycling.ebbing.set(false);
     heap.recycling.released.set(0);
     if heap.recycling.refused.get() != 0 {

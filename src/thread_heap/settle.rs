@@ -115,15 +115,18 @@ pub fn open(heap: &'static Heap, page: PageRef) {
     }
 }
 
-/// Retires a partly used page of the heap whose last block was freed locally: what [`replace`] does where the token isn't
-/// out. False, with nothing changed, where it is.
+/// Retires a partly used or full page of the heap whose last block was freed locally: what [`replace`] does where the token
+/// isn't out. False, with nothing changed, where it is.
 pub fn empty(heap: &'static Heap, page: PageRef) -> bool {
     // SAFETY: the caller holds the lease of the page's heap.
     let owned = unsafe { page.owned() };
-    debug_assert!(owned.place.get() == Place::Partial && owned.is_free());
+    let place = owned.place.get();
+    debug_assert!(matches!(place, Place::Partial | Place::Full) && owned.is_free());
     let idle = page.shared().remote().peek().state() == State::Idle;
     if idle {
-        heap.queues(owned.class.get()).partial.remove(page);
+        if place == Place::Partial {
+            heap.queues(owned.class.get()).partial.remove(page);
+        }
         owned.stand(Place::Warm);
         retire(heap, page);
     }
