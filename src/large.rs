@@ -188,7 +188,7 @@ pub fn holding(address: usize) -> Option<PageRef> {
     let first = address & !(SLICE_SIZE - 1);
     (0..=MAX_ARENA_BLOCK / SLICE_SIZE).find_map(|back| {
         let page = registry::find(first.checked_sub(back * SLICE_SIZE)?)?;
-        if page.shared().kind() == Kind::None {
+        if !matches!(page.shared().kind(), Kind::Large | Kind::Huge) {
             return None;
         }
         let offset = address.checked_sub(page.shared().start().addr())?;

@@ -19,15 +19,15 @@ const RECORD_LIMIT: f64 = 26.0;
 /// Orders of the frees of a batch.
 const ORDERS: [&str; 3] = ["lifo", "fifo", "random"];
 
-/// Instructions per pair of `alloc` and `dealloc`: a size, at most so many at once, and in batches. Up to 1 KiB those are
-/// the bars that the project set itself, for larger blocks what it has reached (the bars: 65, 65).
+/// Instructions per pair of `alloc` and `dealloc`: a size, at most so many at once, and in batches. Those are the bars that
+/// the project set itself, but for larger blocks at once (the bar: 65), where it is better.
 const LIMITS: [(usize, f64, f64); 6] = [
     (16, 30.0, 30.0),
     (64, 30.0, 30.0),
     (256, 30.0, 46.0),
     (1024, 30.0, 46.0),
-    (8192, 52.0, 170.0),
-    (32768, 52.0, 175.0),
+    (8192, 38.0, 65.0),
+    (32768, 38.0, 65.0),
 ];
 
 /// Instructions of a pair of calls to `fastpath`'s allocator that does nothing.

@@ -6,15 +6,15 @@ use std::process::Command;
 use support::callgrind::steady;
 use support::{compile, needs, preloaded};
 
-/// At most so many for each size: at once, and in batches of 1,000, whatever the order of the frees. Up to 1 KiB, and at
-/// once, those are the bars that the project set itself; for larger batches what it has reached (the bar: 70).
+/// At most so many for each size: at once, and in batches of 1,000, whatever the order of the frees. Those are the bars that
+/// the project set itself.
 const LIMITS: [(usize, f64, f64); 6] = [
     (16, 36.0, 37.0),
     (64, 36.0, 37.0),
     (256, 36.0, 50.0),
     (1024, 36.0, 50.0),
-    (8192, 48.0, 170.0),
-    (32768, 48.0, 175.0),
+    (8192, 48.0, 70.0),
+    (32768, 48.0, 70.0),
 ];
 
 /// Valgrind with the library preloaded.
