@@ -12,16 +12,20 @@ use crate::page::descriptor::{Descriptor, OwnedLine, PageRef};
 use crate::size_class::{PAGE_SIZES, SizeClass};
 use crate::units::{SLICE_SIZE, SliceCount};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 /// How many pages of a size a heap may keep so.
 const PAGES: usize = 64;
+/// After so many pages put down somebody looks at the clock.
+const TICK: u32 = 32;
 /// The shelves of so many other heaps are looked at for a page.
 const LOOKS: usize = 16;
 
 /// A heap's shelves.
 pub struct Shelves {
     by_size: [Shelf<Descriptor, PAGES>; PAGE_SIZES],
+    /// How often pages were put down. The heap's holder alone writes it.
+    puts: AtomicU32,
     /// Const once they are in the list: those added before.
     below: AtomicPtr<Shelves>,
 }
@@ -57,6 +61,7 @@ impl Shelves {
     pub const fn new() -> Self {
         Self {
             by_size: [const { Shelf::new() }; PAGE_SIZES],
+            puts: AtomicU32::new(0),
             below: AtomicPtr::new(ptr::null_mut()),
         }
     }
@@ -89,6 +94,12 @@ impl Shelves {
         if !put {
             page.shared().set_owner(owner);
             reserve::unshelve(slices, old);
+        }
+        // A program may have no other slow path that ends the reserve's window. Relaxed: one writer.
+        let puts = self.puts.load(Ordering::Relaxed).wrapping_add(1);
+        self.puts.store(puts, Ordering::Relaxed);
+        if puts.is_multiple_of(TICK) {
+            reserve::tick();
         }
         put
     }

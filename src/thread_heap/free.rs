@@ -172,6 +172,16 @@ unsafe fn free_recycled(
         // SAFETY: passed on.
         return unsafe { free_to_page(heap, registry::head(slice), block) };
     }
+    // SAFETY: passed on.
+    unsafe { recycle_block(heap, block, offset) }
+}
+
+/// Puts a block of a recycled class onto its bin's list, if there is credit.
+///
+/// # Safety
+/// As for [`free`]; the page of the block is of the bin's class, and the bin isn't shut.
+#[inline(always)]
+unsafe fn recycle_block(heap: &'static Heap, block: NonNull<u8>, offset: BinOffset) {
     if !recycle::spend(heap, offset) {
         // SAFETY: passed on.
         return unsafe { free_without_credit(block, offset, heap) };
@@ -277,10 +287,14 @@ unsafe fn free_unsized_elsewhere(
     // SAFETY: no page lies at 0.
     let block = unsafe { NonNull::new_unchecked(address) };
     let (owner, offset) = (page.shared().owner(), page.shared().bin());
-    // First what is most frequent and shortest.
-    if owner == heap.as_owner() && !recycle::applies(offset) {
-        // SAFETY: passed on.
-        return unsafe { free_locally(heap, page, block) };
+    // First what is most frequent and shortest. (A page that the calling thread owns has a class.)
+    if owner == heap.as_owner() {
+        if !recycle::applies(offset) || recycle::is_shut(heap, offset) {
+            // SAFETY: passed on.
+            return unsafe { free_locally(heap, page, block) };
+        }
+        // SAFETY: passed on: the class is the page's.
+        return unsafe { recycle_block(heap, block, offset) };
     }
     // A page that is being released has an owner and no bin for a moment: a second free of one of its blocks may see that.
     if !owner.is_null() && offset != BinOffset::NONE {

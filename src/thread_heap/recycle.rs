@@ -14,7 +14,8 @@
 //!   false sharing.
 //! - Only in bins that allocate: the first refill opens a bin, so a thread that only frees hoards nothing.
 //! - A bin may set one batch (256 KiB) aside, and more only while the heap allocates what it frees: a refill by freed
-//!   blocks allows eight batches more. A phase that frees everything thus keeps a batch per class, and at most 2 MiB more.
+//!   blocks allows eight batches more, or fewer where batches were returned lately. A bin that asks in vain is shut until
+//!   the next such refill, or its own. A phase that frees everything thus keeps a batch per class, and at most 2 MiB more.
 //! - All batches of a heap together are at most a quarter of the other memory in use, and 64 MiB. When that memory is
 //!   freed, they go back, too: a batch for each 256 KiB of pages that the heap releases without a refill by freed
 //!   blocks in between, and the bins' lists when there is no batch left. (A block in a batch pins its page, so the

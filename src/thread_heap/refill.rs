@@ -9,9 +9,10 @@
 //!  6  an empty page of the class that the heap kept, carved anew             reused
 //!  7  partly used pages with however few blocks                              reused
 //!  8  uncarved blocks of the bin's pages                                     carved
-//!  9  an empty page of another class that the heap kept                      reused
+//!  9  an empty page of any class that the heap kept, or put on its shelf     reused
 //! 10  a page of a heap without a thread                                      reused
-//! 11  a fresh page from an arena                                             fresh
+//! 11  an empty page from another heap's shelf, where an arena has none       reused
+//!     that is resident; a fresh page from an arena                           fresh
 //! ```
 //!
 //! A page is ripe when a quarter of its blocks are free. One that other threads are still freeing into gives few
