@@ -24,6 +24,7 @@ support::harness::each_alone! {
     collect_after_frees_by_another_thread,
     collect_after_the_makers_exit,
     recycled_blocks_of_threads_that_ended_come_back,
+    pages_on_the_shelf_of_a_sleeping_thread_come_back,
     background_thread_starts_and_stops,
 }
 
@@ -211,6 +212,35 @@ fn recycled_blocks_of_threads_that_ended_come_back() {
     switch_on(Back::ByItself);
     let (start, full) = churn();
     comes_back(start, full, Back::ByItself);
+}
+
+/// A thread that frees 8 MiB of larger blocks again and again keeps the pages on its shelf. When it sleeps, they go.
+fn pages_on_the_shelf_of_a_sleeping_thread_come_back() {
+    switch_on(Back::ByItself);
+    let mut all: Vec<Block> = Vec::with_capacity(1000);
+    let start = resident();
+    for _ in 0..20 {
+        all.extend((0..1000).map(|_| {
+            let mut block = Block::new(8192);
+            block.bytes_mut().fill(1);
+            block
+        }));
+        all.drain(..).for_each(Block::free);
+    }
+    let kept = millpond::stats().reserve_bytes / MIB;
+    assert!(kept >= 4, "only {kept} MiB are kept");
+    let begun = Instant::now();
+    // The heap's own empty pages stay, and what its lists pin.
+    let left = || resident().saturating_sub(start) / MIB;
+    while left() > 3 && begun.elapsed() < Duration::from_secs(10) {
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert!(
+        left() <= 3,
+        "{} MiB are left: {:#?}",
+        left(),
+        millpond::stats()
+    );
 }
 
 /// The threads of this process, by the kernel's count.
