@@ -20,6 +20,9 @@ pub fn leave(heap: &'static Heap) {
     }
     if idle::idle() >= KEEP_WARM_HEAPS {
         settle::release_warm(heap);
+    } else {
+        // As free slices they serve every size.
+        heap.shelves.release();
     }
     heap.counters
         .abandoned_pages
