@@ -302,6 +302,43 @@ impl RemoteList {
         }
     }
 
+    /// As [`RemoteList::push`], in the usual case: the list has blocks already, and doesn't get all of them by this one. How many
+    /// it has then. None, with nothing changed, otherwise.
+    ///
+    /// # Safety
+    /// As for [`RemoteList::push`]; after none, the block is the caller's still.
+    #[inline(always)]
+    pub unsafe fn push_among(
+        &self,
+        page_start: *mut u8,
+        block: NonNull<Block>,
+        capacity: u32,
+    ) -> Option<u32> {
+        const QUEUED: u64 = RemoteWord::of_state(State::Queued).0 >> COUNT_SHIFT;
+        let offset = (block.as_ptr().addr() - page_start.addr()) as u64 / 8;
+        // Relaxed, as in `push`.
+        let mut seen = RemoteWord(self.0.load(Ordering::Relaxed));
+        loop {
+            // The count, or in another state much more.
+            let count = ((seen.0 & !THINNED) >> COUNT_SHIFT).wrapping_sub(QUEUED);
+            if count == 0 || count.wrapping_add(1) >= u64::from(capacity) {
+                return None;
+            }
+            let next = page_start.wrapping_add(seen.head() as usize * 8).cast();
+            // SAFETY: as in `push`.
+            unsafe { Block::link(block, next) };
+            let new = RemoteWord((seen.0 & !OFFSET_MASK | offset) + ONE);
+            // As in `push`.
+            match self
+                .0
+                .compare_exchange_weak(seen.0, new.0, Ordering::AcqRel, Ordering::Relaxed)
+            {
+                Ok(_) => return Some(count as u32 + 1),
+                Err(now) => seen = RemoteWord(now),
+            }
+        }
+    }
+
     /// Puts back what the caller took by [`RemoteList::take_back`] and [`Taken::blocks`], with whatever was pushed meanwhile, in one step.
     /// Where all of the page is free by it, the caller is the one who discards the contents.
     ///

@@ -1,7 +1,9 @@
 //! A page and a heap for the models: the shipping lines, lists and leases around blocks that loom tracks.
 
 use super::put_back::put_back;
-use super::shared_line::{Identity, Kind, RemotePage, SharedLine, hand_over, remote_free};
+use super::shared_line::{
+    Identity, Kind, RemotePage, SharedLine, hand_over, remote_free, remote_free_among,
+};
 use crate::free_list::Block;
 use crate::free_list::news::{Announced, Leased, News};
 use crate::free_list::pending::Pending;
@@ -124,6 +126,10 @@ impl Page {
     /// Frees a block that was handed out, as a thread that doesn't hold the page's heap. True if the page was
     /// discarded.
     pub fn free(&self, index: usize, wants_purge: bool) -> bool {
+        // SAFETY: the caller gives the block up.
+        if unsafe { remote_free_among(self, self.block(index)) }.is_some() {
+            return false;
+        }
         let mut discarded = false;
         let discard = || {
             self.write_blocks();

@@ -260,6 +260,22 @@ pub struct RemoteFree<H> {
     pub sparse: bool,
 }
 
+/// What [`remote_free`] does in most cases, in as few instructions: for a page into which others freed before and that isn't
+/// wholly free by this. Whether it became sparse, as in [`RemoteFree::sparse`]; none, with nothing done, in other cases.
+///
+/// # Safety
+/// As for [`remote_free`]; after none, the block is the caller's still.
+#[inline(always)]
+pub unsafe fn remote_free_among<P: RemotePage>(page: &P, block: NonNull<Block>) -> Option<bool> {
+    let shared = page.shared();
+    shared.in_flight.enter();
+    let capacity = shared.capacity();
+    // SAFETY: passed on.
+    let count = unsafe { shared.remote.push_among(shared.start(), block, capacity) };
+    shared.in_flight.leave();
+    count.map(|count| count == sparse_from(capacity))
+}
+
 /// Frees `block` into a page of a heap that the caller doesn't hold: one compare-and-swap, and one more where the
 /// page has had no remote free since its last drain.
 ///

@@ -2,15 +2,15 @@
 //! [`free_elsewhere`]: the registry finds the page, and the block goes onto its page's local list, or onto its page's remote
 //! list. Above 1 KiB, [`free_recycled_elsewhere`]: mostly it goes onto the bin's list all the same, as recycled.
 
-use super::{Heap, exit, follow, recycle, settle, slot, sparse, unclassed};
+use super::{Heap, VACANT, exit, follow, recycle, settle, slot, sparse, unclassed};
 use crate::abort;
 use crate::arena::{registry, reserve};
 use crate::large;
 use crate::page::descriptor::{PageRef, Place};
-use crate::page::shared_line::{Kind, remote_free};
+use crate::page::shared_line::{Kind, remote_free, remote_free_among};
 use crate::size_class::BinOffset;
 use std::cell::Cell;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 const DOUBLE_FREE: &str =
     "this block is freed twice, or was never allocated; look for a second free of it";
@@ -345,9 +345,39 @@ unsafe fn free_locally(heap: &'static Heap, page: PageRef, block: NonNull<u8>) {
 /// As for [`free_to_page`].
 #[inline(never)]
 unsafe fn free_remotely(block: NonNull<u8>, page: PageRef, heap: &'static Heap) {
+    // A thread without a heap counts its frees elsewhere. (A page that nobody owns never takes the short way.)
+    if !ptr::eq(heap, &VACANT)
+        // SAFETY: passed on.
+        && let Some(sparse) = unsafe { remote_free_among(page, block.cast()) }
+    {
+        heap.counters.remote_frees.add(1);
+        if sparse {
+            note_sparse(heap, page);
+        }
+        return;
+    }
+    // SAFETY: passed on: the block is the caller's still.
+    unsafe { free_remotely_and_tell(block, page, heap) }
+}
+
+/// As [`free_remotely`], where that is more than one push.
+///
+/// # Safety
+/// As for [`free_to_page`].
+#[inline(never)]
+unsafe fn free_remotely_and_tell(block: NonNull<u8>, page: PageRef, heap: &'static Heap) {
     // SAFETY: passed on.
     if let Some(owner) = unsafe { free_to_others(heap, page, block) } {
         exit::serve_abandoned(owner);
+    }
+}
+
+/// Notes that a page of another heap became sparse.
+#[cold]
+#[inline(never)]
+fn note_sparse(heap: &'static Heap, page: PageRef) {
+    if let Some(other) = sparse::note_others(heap, page) {
+        exit::settle_and_park(other);
     }
 }
 
@@ -434,10 +464,8 @@ unsafe fn free_to_others(
     if done.pinned {
         reserve::pin(bytes.get());
     }
-    if done.sparse
-        && let Some(other) = sparse::note_others(heap, page)
-    {
-        exit::settle_and_park(other);
+    if done.sparse {
+        note_sparse(heap, page);
     }
     // SAFETY: heaps are never unmapped.
     done.serve.map(|owner| unsafe { owner.as_ref() })

@@ -16,7 +16,7 @@
 //! - A bin may set one batch (256 KiB) aside, and more only while the heap allocates what it frees: a refill by freed
 //!   blocks allows eight batches more, or fewer where batches were returned lately. A bin that asks in vain is shut until
 //!   the next such refill, or its own. A phase that frees everything thus keeps a batch per class, and at most 2 MiB more.
-//! - All batches of a heap together are at most a quarter of the other memory in use, and 64 MiB. When that memory is
+//! - All batches of a heap together are at most an eighth of the other memory in use, and 64 MiB. When that memory is
 //!   freed, they go back, too: a batch for each 256 KiB of pages that the heap releases without a refill by freed
 //!   blocks in between, and the bins' lists when there is no batch left. (A block in a batch pins its page, so the
 //!   memory in use alone would not tell.)
@@ -49,7 +49,7 @@ const ALLOWANCE: u32 = 8;
 /// After batches were returned, so many have to be used for one more to be allowed.
 const USES: u32 = 8;
 /// All batches of a heap are at most the other memory in use divided by this.
-const SHARE: usize = 4;
+const SHARE: usize = 8;
 /// All batches of heaps without a thread are at most the other memory in use divided by this, or the floor.
 const IDLE_SHARE: usize = 2;
 const IDLE_FLOOR: usize = 16 * MIB / BATCH_BYTES;

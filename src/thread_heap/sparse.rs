@@ -126,8 +126,6 @@ pub fn note(heap: &'static Heap, page: PageRef) {
 
 /// As [`note`], for a page of another heap, into which the caller, who holds `heap`, freed. What this returns is a heap
 /// without a thread whose lease the caller holds now, and which it must serve and park.
-#[cold]
-#[inline(never)]
 pub fn note_others(heap: &'static Heap, page: PageRef) -> Option<&'static Heap> {
     if ptr::eq(heap, &VACANT) || page.shared().block_bytes() > MAX_DENSE {
         return None;
