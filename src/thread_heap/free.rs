@@ -2,7 +2,7 @@
 //! [`free_elsewhere`]: the registry finds the page, and the block goes onto its page's local list, or onto its page's remote
 //! list. Above 1 KiB, [`free_recycled_elsewhere`]: mostly it goes onto the bin's list all the same, as recycled.
 
-use super::{Heap, VACANT, exit, follow, recycle, settle, slot, sparse, unclassed};
+use super::{Heap, exit, follow, recycle, settle, slot, sparse, unclassed};
 use crate::abort;
 use crate::arena::{registry, reserve};
 use crate::large;
@@ -10,7 +10,7 @@ use crate::page::descriptor::{PageRef, Place};
 use crate::page::shared_line::{Kind, remote_free, remote_free_among};
 use crate::size_class::BinOffset;
 use std::cell::Cell;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 
 const DOUBLE_FREE: &str =
     "this block is freed twice, or was never allocated; look for a second free of it";
@@ -345,12 +345,10 @@ unsafe fn free_locally(heap: &'static Heap, page: PageRef, block: NonNull<u8>) {
 /// As for [`free_to_page`].
 #[inline(never)]
 unsafe fn free_remotely(block: NonNull<u8>, page: PageRef, heap: &'static Heap) {
-    // A thread without a heap counts its frees elsewhere. (A page that nobody owns never takes the short way.)
-    if !ptr::eq(heap, &VACANT)
-        // SAFETY: passed on.
-        && let Some(sparse) = unsafe { remote_free_among(page, block.cast()) }
-    {
-        heap.counters.remote_frees.add(1);
+    // (A page that nobody owns never takes this way.)
+    // SAFETY: passed on.
+    if let Some(sparse) = unsafe { remote_free_among(page, block.cast()) } {
+        slot::count_remote_free(heap);
         if sparse {
             note_sparse(heap, page);
         }
