@@ -217,10 +217,7 @@ mod native {
                 return whole;
             }
             // Before an arena is added: that the system refused access may be for what is cached.
-            if mappings::empty() == 0
-                && shelves::release_some(usize::MAX) == 0
-                && !add_arena(count, align)
-            {
+            if mappings::empty() == 0 && !shelves::release_all() && !add_arena(count, align) {
                 return None;
             }
         }

@@ -3,7 +3,7 @@
 //! heap's; whoever trims the reserve takes pages away and releases their slices, and so does whoever would otherwise take
 //! memory that isn't resident.
 //!
-//! A page on a shelf has no owner: who frees a block of it once more is told.
+//! A page on a shelf has no owner: who frees a block of it once more is told, unless the block goes to a bin as recycled.
 
 use super::registry;
 use super::reserve;
@@ -151,6 +151,18 @@ pub fn release_some(bytes: usize) -> usize {
         }
     }
     released
+}
+
+/// Releases all pages of all shelves; whether there were any.
+pub fn release_all() -> bool {
+    let mut any = false;
+    for shelf in all().flat_map(|shelves| &shelves.by_size) {
+        while let Some(page) = shelf.take_away() {
+            release_from_shelf(page);
+            any = true;
+        }
+    }
+    any
 }
 
 fn release_from_shelf(page: PageRef) {

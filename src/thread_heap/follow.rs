@@ -7,6 +7,7 @@
 
 use super::{Bin, Heap, exit, recycle, settle};
 use crate::abort;
+use crate::arena::reserve;
 use crate::free_list::Block;
 use crate::page::descriptor::{OwnedLine, PageRef, Place};
 use crate::size_class::SizeClass;
@@ -106,8 +107,9 @@ pub fn follow(heap: &'static Heap, page: PageRef) {
 /// Takes the recycled blocks out of the bin's list, which is one of blocks of its page then; as a list.
 fn part(bin: &Bin, line: &OwnedLine, class: SizeClass) -> Option<NonNull<Block>> {
     let start = bin.start.get();
-    // A list that was handed from heap to heap may have been several bins'.
-    let mut left = 16 * (line.carved.get() + recycle::full_credit(class) as u32);
+    // Nothing bounds a list of recycled blocks but the memory in use, which others may give back meanwhile: they can't be more
+    // than twice that in a program that does nothing wrong.
+    let mut left = 2 * (reserve::claimed_bytes() / class.bytes() + line.carved.get() as usize);
     let mut others = ptr::null_mut();
     let mut at = bin.free.replace(ptr::null_mut());
     while let Some(block) = NonNull::new(at) {

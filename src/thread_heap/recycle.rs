@@ -175,6 +175,7 @@ impl Recycling {
         for batches in &self.batches {
             batches.credit.set(SHUT);
         }
+        self.refused.set(0);
     }
 
     /// Whether the heap, about to be left, may keep its batches.
@@ -242,7 +243,7 @@ fn others(batches: usize, share: usize) -> usize {
     bytes / share / BATCH_BYTES
 }
 
-pub fn full_credit(class: SizeClass) -> i32 {
+fn full_credit(class: SizeClass) -> i32 {
     (BATCH_BYTES / class.bytes()) as i32
 }
 

@@ -296,8 +296,10 @@ fn drain_active(heap: &Heap, bin: &Bin, page: PageRef) -> Option<*mut Block> {
     if check::active_drain_is_off() {
         return None;
     }
-    let drained = page.shared().remote().drain(page.shared().start())?;
     let owned = owned(page);
+    // Whether or not somebody has taken it back just now.
+    owned.overlooked.set(false);
+    let drained = page.shared().remote().drain(page.shared().start())?;
     settle::count_drained(heap, owned, drained.count);
     if drained.count == owned.class.get().capacity() {
         reserve::unpin(page.slices().bytes());
@@ -306,7 +308,6 @@ fn drain_active(heap: &Heap, bin: &Bin, page: PageRef) -> Option<*mut Block> {
         abort::misuse(drained.head.as_ptr().addr(), CORRUPTED)
     };
     count_allocated(heap, owned.class.get(), chain.count);
-    owned.overlooked.set(false);
     // SAFETY: the chain was just drained; its last link is null.
     unsafe {
         let head = sort(page, chain.head, chain.count);

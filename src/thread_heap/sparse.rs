@@ -217,7 +217,7 @@ fn inside_blocks(page: PageRef, owned: &OwnedLine) -> usize {
     let unit = os::page_size();
     let mut discarded = 0;
     let tail = (owned.carved_bytes() as usize).next_multiple_of(unit)
-        ..owned.touched.get() as usize / unit * unit;
+        ..(owned.touched.get() as usize).next_multiple_of(unit);
     if !tail.is_empty() {
         before_discard(page);
         discarded += discard(page, tail);
