@@ -43,6 +43,8 @@ pub struct Page {
     shared: SharedLine<Page>,
     owned: Owned,
     blocks: [Block; MOST],
+    /// It has all of these blocks.
+    of_three: bool,
 }
 
 /// A heap with room for one partly used page.
@@ -92,6 +94,7 @@ impl Page {
                 settled: OwnedCell::new(0),
             },
             blocks: std::array::from_fn(|_| Block::unlinked()),
+            of_three: capacity == MOST,
         }
     }
 
@@ -126,8 +129,9 @@ impl Page {
     /// Frees a block that was handed out, as a thread that doesn't hold the page's heap. True if the page was
     /// discarded.
     pub fn free(&self, index: usize, wants_purge: bool) -> bool {
+        // In pages of two blocks no free is among others: the models of those needn't look.
         // SAFETY: the caller gives the block up.
-        if unsafe { remote_free_among(self, self.block(index)) }.is_some() {
+        if self.of_three && unsafe { remote_free_among(self, self.block(index)) }.is_some() {
             return false;
         }
         let mut discarded = false;
