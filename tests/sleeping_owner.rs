@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use support::block::Block;
+use support::marked::{Random, check, marked};
 use support::process::{MIB, resident};
 
 #[global_allocator]
@@ -20,40 +21,6 @@ support::harness::each_alone! {
     collecting_gives_back_the_insides_of_large_blocks,
     the_background_thread_looks_after_a_sleeping_thread,
     collectors_and_freers_meet_owners_at_work,
-}
-
-/// A block whose bytes all derive from its address and size.
-fn marked(size: usize) -> Block {
-    let mut block = Block::new(size);
-    let mark = mark(&block);
-    block.bytes_mut().fill(mark);
-    block
-}
-
-fn mark(block: &Block) -> u8 {
-    let address = block.bytes().as_ptr().addr();
-    (address >> 4) as u8 ^ (address >> 12) as u8 ^ block.bytes().len() as u8
-}
-
-fn check(block: &Block) {
-    let mark = mark(block);
-    assert!(
-        block.bytes().iter().all(|byte| *byte == mark),
-        "a block of {} bytes lost its contents",
-        block.bytes().len()
-    );
-}
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (self.0 >> 33) as usize % end
-    }
 }
 
 /// Blocks of these sizes, `mib` MiB of them.

@@ -5,6 +5,7 @@ mod support;
 
 use millpond::Millpond;
 use support::block::Block;
+use support::marked::{Random, check, marked};
 use support::process::{MIB, resident};
 
 #[global_allocator]
@@ -19,41 +20,6 @@ support::harness::each_alone! {
     heaps_without_a_thread_too,
     collecting_again_finds_nothing,
     zeroed_blocks_are_zero_where_the_end_of_a_page_was_in_use,
-}
-
-/// A block with every byte derived from its address and size.
-fn marked(size: usize) -> Block {
-    let mut block = Block::new(size);
-    let mark = mark(&block);
-    block.bytes_mut().fill(mark);
-    block
-}
-
-fn mark(block: &Block) -> u8 {
-    let address = block.bytes().as_ptr().addr();
-    (address >> 4) as u8 ^ (address >> 12) as u8 ^ block.bytes().len() as u8
-}
-
-fn check(block: &Block) {
-    let mark = mark(block);
-    assert!(
-        block.bytes().iter().all(|byte| *byte == mark),
-        "a block of {} bytes lost its contents",
-        block.bytes().len()
-    );
-}
-
-/// The numbers of a linear congruential generator, since tests are to be the same each time.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (self.0 >> 33) as usize % end
-    }
 }
 
 /// Fills `mib` MiB with blocks of `sizes`, frees all but one in `kept`, and collects: the live blocks, and the bytes that

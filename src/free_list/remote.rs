@@ -113,8 +113,13 @@ impl RemoteWord {
         if self.count() == 0 {
             Self::new(State::Queued, 1, offset, offset)
         } else {
-            Self((self.0 & !OFFSET_MASK | offset) + ONE)
+            self.with_more(offset)
         }
+    }
+
+    /// As [`RemoteWord::with`], where the list has blocks.
+    const fn with_more(self, offset: u64) -> Self {
+        Self((self.0 & !OFFSET_MASK | offset) + ONE)
     }
 
     /// The list, for whoever just took it off.
@@ -327,7 +332,7 @@ impl RemoteList {
             let next = page_start.wrapping_add(seen.head() as usize * 8).cast();
             // SAFETY: as in `push`.
             unsafe { Block::link(block, next) };
-            let new = RemoteWord((seen.0 & !OFFSET_MASK | offset) + ONE);
+            let new = seen.with_more(offset);
             // As in `push`.
             match self
                 .0

@@ -23,14 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 /// Gives back what is free inside all pages that other threads freed into and that nobody has drained: one look at each
 /// slice in use.
 pub fn thin_all() {
-    arena::each_claimed_slice(|start| {
-        if let Some(page) = registry::slice_descriptor(start.addr().get())
-            && page.shared().kind() == Kind::Binned
-            && let Some(owner) = thin(page, 1)
-        {
-            exit::settle_and_park(owner);
-        }
-    });
+    thin_where(|_| true);
 }
 
 /// As [`thin_all`], for heaps whose holders refilled no bin since this was called last, and without what would be looked at
@@ -39,11 +32,17 @@ pub fn thin_quiet() {
     for heap in idle::all() {
         heap.rest.note(sparse::refills(heap));
     }
+    thin_where(|page| {
+        let sleeps = sparse::owner(page).is_some_and(|owner| owner.rest.is_quiet());
+        sleeps && is_news(page)
+    });
+}
+
+fn thin_where(wanted: impl Fn(PageRef) -> bool) {
     arena::each_claimed_slice(|start| {
         if let Some(page) = registry::slice_descriptor(start.addr().get())
             && page.shared().kind() == Kind::Binned
-            && sparse::owner(page).is_some_and(|owner| owner.rest.is_quiet())
-            && is_news(page)
+            && wanted(page)
             && let Some(owner) = thin(page, 1)
         {
             exit::settle_and_park(owner);

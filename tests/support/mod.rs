@@ -8,6 +8,7 @@ pub mod block;
 pub mod callgrind;
 pub mod child;
 pub mod harness;
+pub mod marked;
 pub mod models;
 pub mod process;
 pub mod program;
