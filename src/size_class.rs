@@ -11,13 +11,26 @@
 //! Natural alignment: the step between classes of one doubling is a power of two that divides each of them, so a
 //! request whose size is a multiple of its alignment gets a class that is one too. Pages start on 64 KiB, so every
 //! block of such a class is aligned, for every alignment up to 64 KiB.
+//!
+//! Colours: above 4 KiB each class is [`COLOUR`] bytes larger than that. Blocks that start at multiples of 4 KiB share a
+//! few sets of the first-level cache, and each of them that a program writes at both ends costs two system pages, where
+//! the end of one and the start of the next now share one (Bonwick, 1994, colours slabs for the same reason). Requests with
+//! an alignment above [`MEDIUM_ALIGN`] have classes of their own there, without the colour: `docs/decisions/017-colours.md`.
+//!
+//! ```text
+//! class  49    50  ..    88      89    90    91  ..   129
+//! bytes  4224  4736 .. 123008  131072  4608  5120 .. 131072
+//!        for any alignment up to 128   for larger ones
+//! ```
 
 use crate::units::{KIB, SLICE_SIZE, SliceCount, align_up};
 use static_assertions::const_assert;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The number of classes.
-pub const CLASSES: usize = 89;
+pub const CLASSES: usize = ALIGNED.0 as usize + (plain(MAX_BINNED) - plain(MAX_UNCOLOURED)) as usize;
+/// The first class for alignments above [`MEDIUM_ALIGN`].
+const ALIGNED: SizeClass = SizeClass(compute(MAX_BINNED) + 1);
 /// The largest size that a class serves; above it a block has a page of its own.
 pub const MAX_BINNED: usize = 128 * KIB;
 /// The largest size whose bin is read from a table.
@@ -29,12 +42,35 @@ pub const MAX_SMALL_ALIGN: usize = 8;
 /// The largest alignment that a class can serve.
 pub const MAX_BINNED_ALIGN: usize = SLICE_SIZE;
 
+/// The largest class whose blocks aren't coloured.
+const MAX_UNCOLOURED: usize = 4 * KIB;
+/// By how much the others are larger.
+const COLOUR: usize = MEDIUM_ALIGN;
+
 /// The index of a size class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(transparent)]
 pub struct SizeClass(pub u8);
 
+/// The class for any alignment up to [`MEDIUM_ALIGN`].
 const fn compute(size: usize) -> u8 {
+    if size > MAX_UNCOLOURED {
+        // One further, since a coloured class is below the plain one of the same bytes.
+        return plain(size - COLOUR) + 1;
+    }
+    plain(size)
+}
+
+/// The class for a larger alignment, of which the size is a multiple.
+const fn compute_aligned(size: usize) -> u8 {
+    if size > MAX_UNCOLOURED {
+        return ALIGNED.0 + (plain(size) - plain(MAX_UNCOLOURED) - 1);
+    }
+    plain(size)
+}
+
+/// The class if there were no colours.
+const fn plain(size: usize) -> u8 {
     if size <= 8 {
         return 0;
     }
@@ -48,6 +84,21 @@ const fn compute(size: usize) -> u8 {
 }
 
 const fn compute_bytes(class: usize) -> u32 {
+    let first = plain(MAX_UNCOLOURED) as usize + 1;
+    if class >= ALIGNED.0 as usize {
+        return plain_bytes(first + class - ALIGNED.0 as usize);
+    }
+    if class < first {
+        return plain_bytes(class);
+    }
+    let bytes = plain_bytes(class - 1) + COLOUR as u32;
+    if bytes > MAX_BINNED as u32 {
+        return MAX_BINNED as u32;
+    }
+    bytes
+}
+
+const fn plain_bytes(class: usize) -> u32 {
     match class {
         0 => 8,
         1..=8 => class as u32 * 16,
@@ -131,6 +182,10 @@ static BYTES: [u32; CLASSES] = {
     bytes
 };
 
+const MAX_UNCOLOURED_BYTES: u32 = MAX_UNCOLOURED as u32;
+const EIGHT_KIB: u32 = (8 * KIB + COLOUR) as u32;
+const SIXTEEN_KIB: u32 = (16 * KIB + COLOUR) as u32;
+
 /// The slices of a page of each class; 0 where they are not decided yet.
 static SLICES: [u8; CLASSES] = {
     let mut slices = [0; CLASSES];
@@ -138,9 +193,9 @@ static SLICES: [u8; CLASSES] = {
     while i < CLASSES {
         slices[i] = match compute_bytes(i) {
             257..=1024 => 0,
-            0..=4096 => 1,
-            4097..=8192 => 4,
-            8193..=16384 => 8,
+            0..=MAX_UNCOLOURED_BYTES => 1,
+            ..=EIGHT_KIB => 4,
+            ..=SIXTEEN_KIB => 8,
             _ => 16,
         };
         i += 1;
@@ -160,8 +215,10 @@ static CAPACITIES: [u16; CLASSES] = {
     capacities
 };
 
-const_assert!(compute(MAX_BINNED) as usize == CLASSES - 1);
+const_assert!(compute_aligned(MAX_BINNED) as usize == CLASSES - 1);
 const_assert!(compute_bytes(CLASSES - 1) as usize == MAX_BINNED);
+const_assert!(compute_bytes(compute(MAX_BINNED) as usize) as usize == MAX_BINNED);
+const_assert!(CLASSES <= u8::MAX as usize);
 const_assert!(compute_bytes(8) == 128 && compute_bytes(9) == 144);
 const_assert!(compute_bytes(compute(MAX_SMALL + 1) as usize) as usize == MAX_SMALL + MEDIUM_ALIGN);
 
@@ -176,8 +233,10 @@ impl SizeClass {
         // A block of size 0 has an address of its own, and so a byte.
         let size = if size == 0 { 1 } else { size };
         match align_up(size, align) {
-            Some(need) if need <= MAX_BINNED => Some(Self(compute(need))),
-            _ => None,
+            Some(need) if need > MAX_BINNED => None,
+            Some(need) if align > MEDIUM_ALIGN => Some(Self(compute_aligned(need))),
+            Some(need) => Some(Self(compute(need))),
+            None => None,
         }
     }
 
@@ -200,7 +259,7 @@ impl SizeClass {
     }
 
     /// The slices of a page of this class: 64 KiB up to blocks of 256 bytes and from 1 to 4 KiB, 256 KiB between them
-    /// (64 after [`use_small_pages`]), then 32 blocks up to pages of 1 MiB.
+    /// (64 after [`use_small_pages`]), then 31 or 32 blocks up to pages of 1 MiB.
     /// `docs/decisions/004-page-sizes.md` has the figures.
     #[inline]
     pub fn page_slices(self) -> SliceCount {
@@ -227,7 +286,7 @@ impl SizeClass {
         }
     }
 
-    /// All classes, smallest first.
+    /// All classes, smallest first, then those for large alignments likewise.
     #[cfg(any(native, test))]
     pub fn all() -> impl Iterator<Item = SizeClass> {
         (0..CLASSES as u8).map(SizeClass)
@@ -299,24 +358,32 @@ mod tests {
         let mut before = 0;
         for class in SizeClass::all() {
             let bytes = class.bytes();
+            if class == ALIGNED {
+                before = MAX_UNCOLOURED;
+            }
             assert!(
                 bytes > before,
                 "{class:?} is not larger than the class below"
             );
-            assert_eq!(
-                SizeClass::of(bytes, 1),
-                Some(class),
-                "size {bytes} is not its own class"
-            );
-            assert_eq!(
-                SizeClass::of(before + 1, 1),
-                Some(class),
-                "{} starts another class",
-                before + 1
-            );
+            for size in [before + 1, bytes] {
+                let align = if class < ALIGNED { 1 } else { 2 * MEDIUM_ALIGN };
+                let found = SizeClass::of(size, align);
+                assert_eq!(found, Some(class), "size {size}");
+            }
             assert!(class.capacity() >= 8 && class.page_size_index() < PAGE_SIZES);
             before = bytes;
         }
+    }
+
+    #[test]
+    fn colours_spread_what_large_alignments_do_not() {
+        for size in [5000, 8 * KIB, 16 * KIB, 100_000] {
+            let coloured = SizeClass::of(size, MEDIUM_ALIGN).unwrap();
+            let aligned = SizeClass::of(size, 2 * MEDIUM_ALIGN).unwrap();
+            assert!(coloured < ALIGNED && aligned >= ALIGNED, "{size}");
+            assert_eq!(coloured.bytes() % (2 * MEDIUM_ALIGN), MEDIUM_ALIGN);
+        }
+        assert_eq!(SizeClass::of(4096, 4096), SizeClass::of(4096, 1));
     }
 
     #[test]

@@ -86,7 +86,7 @@ struct Batch {
 
 static_assertions::const_assert!(size_of::<Batch>() <= KIB);
 static_assertions::const_assert_eq!(size_of::<Batches>(), BIN_BYTES);
-static_assertions::const_assert!(CLASSES - FROM.class().0 as usize <= u64::BITS as usize);
+static_assertions::const_assert!(CLASSES - FROM.class().0 as usize <= u128::BITS as usize);
 
 impl Batches {
     /// None.
@@ -132,7 +132,7 @@ pub struct Recycling {
     /// Bytes of pages released since the last refill by freed blocks.
     released: Cell<usize>,
     /// A bit for each recycled class that asked for credit in vain since then.
-    refused: Cell<u64>,
+    refused: Cell<u128>,
     /// Batches were trimmed since the last refill by freed blocks.
     ebbing: Cell<bool>,
     /// No bin was refilled or got new credit since all bins' lists went back: they hold blocks of their current pages only.
