@@ -182,20 +182,16 @@ static BYTES: [u32; CLASSES] = {
     bytes
 };
 
-const MAX_UNCOLOURED_BYTES: u32 = MAX_UNCOLOURED as u32;
-const EIGHT_KIB: u32 = (8 * KIB + COLOUR) as u32;
-const SIXTEEN_KIB: u32 = (16 * KIB + COLOUR) as u32;
-
 /// The slices of a page of each class; 0 where they are not decided yet.
 static SLICES: [u8; CLASSES] = {
     let mut slices = [0; CLASSES];
     let mut i = 0;
     while i < CLASSES {
-        slices[i] = match compute_bytes(i) {
-            257..=1024 => 0,
-            0..=MAX_UNCOLOURED_BYTES => 1,
-            ..=EIGHT_KIB => 4,
-            ..=SIXTEEN_KIB => 8,
+        slices[i] = match compute_bytes(i) as usize {
+            257..=KIB => 0,
+            bytes if bytes <= MAX_UNCOLOURED => 1,
+            bytes if bytes <= 8 * KIB + COLOUR => 4,
+            bytes if bytes <= 16 * KIB + COLOUR => 8,
             _ => 16,
         };
         i += 1;

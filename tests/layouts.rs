@@ -6,6 +6,7 @@ mod support;
 use millpond::Millpond;
 use std::alloc::{GlobalAlloc, Layout};
 use support::block::Block;
+use support::marked::Random;
 use support::process::{MIB, reset_peak, resident, status};
 
 #[global_allocator]
@@ -14,6 +15,7 @@ static GLOBAL: Millpond = Millpond;
 support::harness::each_alone! {
     every_alignment_up_to_1_gib,
     over_aligned_memory_is_given_back,
+    blocks_of_large_and_small_alignment_keep_apart,
     zero_sizes_are_blocks,
     impossible_sizes_are_refused,
     usable_size_covers_every_size,
@@ -105,6 +107,38 @@ fn over_aligned_memory_is_given_back() {
     millpond::collect(true);
     assert!(resident() < before + 16 * MIB);
     assert!(status("VmSize") < address_space + (1 << 30));
+}
+
+/// Above 4 KiB those with a large alignment are of other classes, though they are freed by their size. Each round frees about
+/// half of the blocks, some on another thread, and fills their places with blocks of any layout.
+fn blocks_of_large_and_small_alignment_keep_apart() {
+    const SIZES: [usize; 6] = [4096, 4224, 8192, 8320, 12_288, 32_768];
+    let mut random = Random(5);
+    let mut held: Vec<(usize, Block)> = Vec::new();
+    for round in 0..60 {
+        while held.len() < 400 {
+            let align = [8, 128, 256, 4096][random.below(4)];
+            let seed = round * 1000 + held.len();
+            let mut block = Block::with_layout(layout(SIZES[random.below(6)], align));
+            fill(&mut block, seed);
+            held.push((seed, block));
+        }
+        let mut others = Vec::new();
+        for index in (0..held.len()).rev() {
+            let (seed, block) = &held[index];
+            check(block, *seed, block.layout().size());
+            match random.below(4) {
+                0 => held.swap_remove(index).1.free(),
+                1 => others.push(held.swap_remove(index).1),
+                _ => {}
+            }
+        }
+        let freer = std::thread::spawn(|| others.into_iter().for_each(Block::free));
+        if random.below(2) == 0 {
+            freer.join().unwrap();
+        }
+    }
+    held.into_iter().for_each(|(_, block)| block.free());
 }
 
 fn zero_sizes_are_blocks() {

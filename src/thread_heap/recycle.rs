@@ -21,8 +21,8 @@
 //!   blocks in between, and the bins' lists when there is no batch left. (A block in a batch pins its page, so the
 //!   memory in use alone would not tell.)
 //!   From then to the next refill by freed blocks none is set aside: what a phase frees that only frees goes to its pages.
-//! - What stays of a class's batches through a whole purge delay is not needed: half of it goes back when the next batch
-//!   is set aside, in any class.
+//! - What stays of a class's batches through a whole purge delay is not needed: half of it goes back when one of the next
+//!   eight batches is set aside, in any class.
 //! - A heap without a thread keeps its batches for the thread that takes it over, or for whoever lacks blocks of the
 //!   class. All such heaps together hoard at most half of the other memory in use: a heap left beyond that is flushed,
 //!   and so is one that waited for a whole purge delay (`idle::age`).
@@ -48,6 +48,8 @@ const MAX_BATCHES: usize = 64 * MIB / BATCH_BYTES;
 const ALLOWANCE: u32 = 8;
 /// After batches were returned, so many have to be used for one more to be allowed.
 const USES: u32 = 8;
+/// See [`age`].
+const CALLS_PER_LOOK: u32 = 8;
 /// All batches of a heap are at most the other memory in use divided by this.
 const SHARE: usize = 8;
 /// All batches of heaps without a thread are at most the other memory in use divided by this, or the floor.
@@ -141,6 +143,8 @@ pub struct Recycling {
     trimming: Cell<bool>,
     /// When [`age`] last looked, in milliseconds.
     aged: Cell<u64>,
+    /// How often it was called.
+    calls: Cell<u32>,
 }
 
 impl Recycling {
@@ -157,6 +161,7 @@ impl Recycling {
             swept: Cell::new(false),
             trimming: Cell::new(false),
             aged: Cell::new(0),
+            calls: Cell::new(0),
         }
     }
 
@@ -423,8 +428,20 @@ fn return_lists(heap: &'static Heap) {
 }
 
 /// Returns half of the batches that were not needed for a whole purge delay, so that what one phase of a program hoarded
-/// doesn't stay through the next. For whenever a batch was set aside.
+/// doesn't stay through the next. For whenever a batch was set aside: one such call in [`CALLS_PER_LOOK`] looks at the clock,
+/// which takes longer than the rest of setting aside.
+#[inline]
 pub fn age(heap: &'static Heap) {
+    let calls = heap.recycling.calls.get().wrapping_add(1);
+    heap.recycling.calls.set(calls);
+    if calls.is_multiple_of(CALLS_PER_LOOK) {
+        return_old(heap);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn return_old(heap: &'static Heap) {
     let recycling = &heap.recycling;
     let now = os::now_ms();
     if now.wrapping_sub(recycling.aged.get()) < config::purge_delay_ms() || recycling.trimming.get()
