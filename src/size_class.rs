@@ -28,7 +28,8 @@ use static_assertions::const_assert;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The number of classes.
-pub const CLASSES: usize = ALIGNED.0 as usize + (plain(MAX_BINNED) - plain(MAX_UNCOLOURED)) as usize;
+pub const CLASSES: usize =
+    ALIGNED.0 as usize + (plain(MAX_BINNED) - plain(MAX_UNCOLOURED)) as usize;
 /// The first class for alignments above [`MEDIUM_ALIGN`].
 const ALIGNED: SizeClass = SizeClass(compute(MAX_BINNED) + 1);
 /// The largest size that a class serves; above it a block has a page of its own.
