@@ -3,43 +3,80 @@
 use super::skip;
 use std::path::Path;
 use std::process::Command;
-
-/// The number before `word` in cargo's summary line.
-fn count(summary: &str, word: &str) -> usize {
-    let end = summary.find(word).expect("cargo's summary has changed");
-    let number = summary[..end].split_whitespace().next_back();
-    number.and_then(|number| number.parse().ok()).unwrap()
-}
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 /// Runs the models of a package of this workspace, for the test of this name. `least` is as many as there were when it was
 /// written: fewer mean that some are not compiled any more.
 pub fn run(test: &str, package: &str, cfg: &str, least: usize) {
+    let Some(program) = build(test, package, cfg) else {
+        return;
+    };
+    let list = output(Command::new(&program).args(["model::", "--list"]));
+    let models: Vec<&str> = list
+        .lines()
+        .filter_map(|line| line.strip_suffix(": test"))
+        .collect();
+    assert!(
+        models.len() >= least,
+        "only {} models:\n{list}",
+        models.len()
+    );
+    // A process for each: loom maps and unmaps a stack for each thread of each execution, and threads of one process wait
+    // for each other there, half of the time on two cores.
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(model) = models.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let ran = output(Command::new(&program).args(["--exact", model, "--test-threads=1"]));
+            assert!(ran.contains("test result: ok. 1 passed"), "{ran}");
+        }
+    };
+    let workers = thread::available_parallelism().map_or(1, |count| count.get());
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(work);
+        }
+    });
+}
+
+/// The program with the models; none where there is no cargo.
+fn build(test: &str, package: &str, cfg: &str) -> Option<String> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("loom");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .args(["test", "--package", package, "--lib", "--release"])
-        .args(["--", "model::"])
+    let mut command = Command::new(cargo);
+    command
+        .args(["test", "--package", package, "--lib", "--no-run"])
+        .args(["--profile", "models", "--message-format", "json"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("RUSTFLAGS", format!("--cfg {cfg}"))
         .env("CARGO_TARGET_DIR", target)
         .env("CARGO_TERM_COLOR", "never")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .output();
-    let output = match output {
-        Ok(output) => output,
-        Err(error) => {
-            skip(test, &format!("cargo doesn't start: {error}"));
-            return;
-        }
-    };
-    let stdout = String::from_utf8_lossy(&output.stdout);
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    if let Err(error) = Command::new(command.get_program())
+        .arg("--version")
+        .output()
+    {
+        skip(test, &format!("cargo doesn't start: {error}"));
+        return None;
+    }
+    let messages = output(&mut command);
+    let program = messages
+        .split("\"executable\":\"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next())
+        .unwrap_or_else(|| panic!("no program in\n{messages}"));
+    Some(program.to_owned())
+}
+
+/// What a command prints, which must succeed.
+fn output(command: &mut Command) -> String {
+    let output = command.output().expect("the program starts");
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{stdout}\n{stderr}");
-    let summary = stdout
-        .lines()
-        .find(|line| line.starts_with("test result:"))
-        .unwrap_or_else(|| panic!("no summary in\n{stdout}"));
-    assert_eq!(count(summary, " failed"), 0);
-    let passed = count(summary, " passed");
-    assert!(passed >= least, "only {passed} models ran:\n{stdout}");
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{stdout}\n{stderr}",
+        output.status
+    );
+    stdout
 }
