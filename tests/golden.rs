@@ -6,6 +6,7 @@ mod support;
 use millpond::Millpond;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use support::all_cores::all_cores;
 use support::callgrind::steady;
 use support::program::{build, build_fat};
 use support::skip;
@@ -44,8 +45,7 @@ fn check(test: &str, program: fn() -> PathBuf, nothing: f64, loops: &[(&str, usi
         return skip(test, "there is no valgrind");
     }
     let program = program();
-    let mut too_long = Vec::new();
-    for &(shape, size, limit) in loops {
+    let too_long = all_cores(loops, |&(shape, size, limit)| {
         let count = |what| steady(|| Command::new("valgrind"), &program, shape, what, size);
         let (whole, around) = (count("millpond"), count("nothing"));
         let count = whole - around + nothing;
@@ -53,10 +53,9 @@ fn check(test: &str, program: fn() -> PathBuf, nothing: f64, loops: &[(&str, usi
             "{shape} of {size} bytes: {count:.2} instructions, at most {limit} (with the loop {whole:.2})"
         );
         println!("{line}");
-        if count > limit {
-            too_long.push(line);
-        }
-    }
+        (count > limit).then_some(line)
+    });
+    let too_long: Vec<_> = too_long.into_iter().flatten().collect();
     assert!(too_long.is_empty(), "{too_long:#?}");
 }
 

@@ -1,5 +1,7 @@
 //! Runs the loom models of the runtime. (By a cfg of its own: `--cfg loom` would also build the allocator for its models.)
 
+#[path = "../../tests/support/all_cores.rs"]
+mod all_cores;
 #[path = "../../tests/support/models.rs"]
 mod models;
 #[path = "../../tests/support/skip.rs"]

@@ -3,6 +3,7 @@
 mod support;
 
 use std::process::Command;
+use support::all_cores::all_cores;
 use support::callgrind::steady;
 use support::{compile, needs, preloaded};
 
@@ -31,22 +32,24 @@ fn instructions_of_malloc_and_free() {
         return;
     }
     let program = compile("pairs.c", "cc", &["-O2"]);
-    let mut too_long = Vec::new();
-    for (size, at_once, batch) in LIMITS {
-        for (shape, limit) in [
-            ("pair", at_once),
-            ("lifo", batch),
-            ("fifo", batch),
-            ("random", batch),
-        ] {
-            let count = |what| steady(valgrind, &program, shape, what, size);
-            let count = count("malloc") - count("nothing");
-            let line = format!("{shape} of {size} bytes: {count:.2} instructions, at most {limit}");
-            println!("{line}");
-            if count > limit {
-                too_long.push(line);
-            }
-        }
-    }
+    let loops: Vec<_> = LIMITS
+        .into_iter()
+        .flat_map(|(size, at_once, batch)| {
+            [
+                ("pair", size, at_once),
+                ("lifo", size, batch),
+                ("fifo", size, batch),
+                ("random", size, batch),
+            ]
+        })
+        .collect();
+    let too_long = all_cores(&loops, |&(shape, size, limit)| {
+        let count = |what| steady(valgrind, &program, shape, what, size);
+        let count = count("malloc") - count("nothing");
+        let line = format!("{shape} of {size} bytes: {count:.2} instructions, at most {limit}");
+        println!("{line}");
+        (count > limit).then_some(line)
+    });
+    let too_long: Vec<_> = too_long.into_iter().flatten().collect();
     assert!(too_long.is_empty(), "{too_long:#?}");
 }

@@ -4,6 +4,7 @@
 // Each test binary uses a part of this.
 #![allow(dead_code)]
 
+pub mod all_cores;
 pub mod block;
 pub mod callgrind;
 pub mod child;

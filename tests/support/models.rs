@@ -1,10 +1,9 @@
 //! Runs a crate's loom models, which are unit tests built with a cfg of their own, in a target directory of their own.
 
+use super::all_cores::all_cores;
 use super::skip;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 /// Runs the models of a package of this workspace, for the test of this name. `least` is as many as there were when it was
 /// written: fewer mean that some are not compiled any more.
@@ -24,18 +23,9 @@ pub fn run(test: &str, package: &str, cfg: &str, least: usize) {
     );
     // A process for each: loom maps and unmaps a stack for each thread of each execution, and threads of one process wait
     // for each other there, half of the time on two cores.
-    let next = AtomicUsize::new(0);
-    let work = || {
-        while let Some(model) = models.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let ran = output(Command::new(&program).args(["--exact", model, "--test-threads=1"]));
-            assert!(ran.contains("test result: ok. 1 passed"), "{ran}");
-        }
-    };
-    let workers = thread::available_parallelism().map_or(1, |count| count.get());
-    thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(work);
-        }
+    all_cores(&models, |model| {
+        let ran = output(Command::new(&program).args(["--exact", model, "--test-threads=1"]));
+        assert!(ran.contains("test result: ok. 1 passed"), "{ran}");
     });
 }
 
@@ -46,7 +36,7 @@ fn build(test: &str, package: &str, cfg: &str) -> Option<String> {
     let mut command = Command::new(cargo);
     command
         .args(["test", "--package", package, "--lib", "--no-run"])
-        .args(["--profile", "models", "--message-format", "json"])
+        .args(["--profile", "tests", "--message-format", "json"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("RUSTFLAGS", format!("--cfg {cfg}"))
         .env("CARGO_TARGET_DIR", target)

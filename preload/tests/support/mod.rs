@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+#[path = "../../../tests/support/all_cores.rs"]
+pub mod all_cores;
 #[path = "../../../tests/support/callgrind.rs"]
 pub mod callgrind;
 #[path = "../../../tests/support/child.rs"]
