@@ -4,8 +4,8 @@
 //! bytes (and one class of 8). The scheme is jemalloc's and mimalloc's, with eight steps where they take four.
 //!
 //! ```text
-//! class   0   1   2   3 ..  8    9 ..  16   17 ..  24   ..  88
-//! bytes   8  16  32  48   128  144 .. 256  288 .. 512   ..  131072
+//! class   0   1   2   3 ..  8    9 ..  16   17 ..  24   ..  48
+//! bytes   8  16  32  48   128  144 .. 256  288 .. 512   ..  4096
 //! ```
 //!
 //! Natural alignment: the step between classes of one doubling is a power of two that divides each of them, so a
@@ -56,7 +56,7 @@ pub struct SizeClass(pub u8);
 /// The class for any alignment up to [`MEDIUM_ALIGN`].
 const fn compute(size: usize) -> u8 {
     if size > MAX_UNCOLOURED {
-        // One further, since a coloured class is below the plain one of the same bytes.
+        // One further: the plain class of 4 KiB stays, and the smallest coloured one comes after it.
         return plain(size - COLOUR) + 1;
     }
     plain(size)
