@@ -68,8 +68,9 @@ const PURGE_DELAY_MS: usize = 0;
 const BACKGROUND_THREAD: usize = 1;
 const HEAP_RESERVE_KIB: usize = 2;
 const HUGE_PAGES: usize = 3;
+const HUGE_PAGE_LIMIT_US: usize = 4;
 
-const TABLE: [Row; 4] = [
+const TABLE: [Row; 5] = [
     Row {
         name: "purge_delay_ms",
         kind: OptionKind::Number(0, 3_600_000),
@@ -93,6 +94,12 @@ const TABLE: [Row; 4] = [
         kind: OptionKind::Switch,
         default: 1,
         help: "ask for huge pages where memory beyond the first 32 MiB is used densely",
+    },
+    Row {
+        name: "huge_page_limit_us",
+        kind: OptionKind::Number(0, 1_000_000),
+        default: 1000,
+        help: "how long the first touch of a huge page may take, in microseconds; the next regions do without where it took longer",
     },
 ];
 
@@ -190,6 +197,12 @@ mod native {
     #[inline]
     pub fn huge_pages() -> bool {
         VALUES[HUGE_PAGES].load(Relaxed) == 1
+    }
+
+    /// How long the first touch of a huge page may take.
+    #[inline]
+    pub fn huge_page_limit_us() -> u64 {
+        VALUES[HUGE_PAGE_LIMIT_US].load(Relaxed)
     }
 
     fn row(name: &[u8]) -> Option<usize> {

@@ -20,6 +20,7 @@ support::harness::each_alone! {
     regions_with_gaps_are_advised_no_more,
     a_second_burst_is_advised_again,
     the_option_switches_it_off,
+    slow_ones_are_taken_back,
 }
 
 /// Bytes of mappings that were advised, in MiB; `None` on a system that doesn't know huge pages.
@@ -44,6 +45,11 @@ fn advised() -> Option<u64> {
     known.then_some(advised)
 }
 
+/// On a machine where huge pages are slow, too.
+fn however_slow() {
+    millpond::set_option("huge_page_limit_us", "1000000").unwrap();
+}
+
 /// Blocks of `size` bytes, `mib` MiB of them altogether.
 fn fill(into: &mut Vec<Block>, size: usize, mib: u64) {
     into.extend((0..mib * MIB / size as u64).map(|_| Block::new(size)));
@@ -54,6 +60,7 @@ fn blocks() -> Vec<Block> {
 }
 
 fn dense_growth_is_advised() {
+    however_slow();
     let mut held = blocks();
     fill(&mut held, 500, 100);
     let Some(advised) = advised() else { return };
@@ -76,6 +83,7 @@ fn larger_classes_are_not_advised() {
 }
 
 fn a_large_block_is_advised() {
+    however_slow();
     let before = resident();
     let large: Vec<Block> = (0..5).map(|_| Block::new(20 << 20)).collect();
     let Some(advised) = advised() else { return };
@@ -87,6 +95,7 @@ fn a_large_block_is_advised() {
 }
 
 fn regions_with_gaps_are_advised_no_more() {
+    however_slow();
     let mut held = blocks();
     let start = resident();
     fill(&mut held, 500, 160);
@@ -106,6 +115,7 @@ fn regions_with_gaps_are_advised_no_more() {
 }
 
 fn a_second_burst_is_advised_again() {
+    however_slow();
     let mut held = blocks();
     let mut most = 0;
     for burst in 0..3 {
@@ -123,6 +133,14 @@ fn a_second_burst_is_advised_again() {
 
 fn the_option_switches_it_off() {
     millpond::set_option("huge_pages", "off").unwrap();
+    let mut held = blocks();
+    fill(&mut held, 500, 100);
+    assert!(matches!(advised(), None | Some(0)));
+}
+
+fn slow_ones_are_taken_back() {
+    // Every touch takes longer.
+    millpond::set_option("huge_page_limit_us", "0").unwrap();
     let mut held = blocks();
     fill(&mut held, 500, 100);
     assert!(matches!(advised(), None | Some(0)));

@@ -12,10 +12,13 @@
 //!   the gaps of those that it assembles, and what was given back would be resident again. A region that became wholly
 //!   free and is claimed anew is asked for again. (So whole ones are given back first, `arena::purge`.)
 //!
+//! - Where huge pages turn out to be slow, regions do without: see `huge_trial.rs`.
+//!
 //! At most one huge page at the frontier is resident in vain, 2 MiB of 32 and more.
 //! `docs/decisions/016-huge-pages.md` has the figures.
 
 use super::bitmap::SliceBitmap;
+use super::huge_trial::Trial;
 use crate::config;
 use crate::os;
 use crate::units::{MIB, SLICE_SIZE, SliceCount, SliceIndex};
@@ -31,6 +34,9 @@ pub const REGION: SliceCount = SliceCount((16 * MIB / SLICE_SIZE) as u32);
 const SPARED: u32 = 2;
 /// The smallest block that is taken to be used as a whole.
 pub const WHOLE_BLOCK: SliceCount = SliceCount((4 * MIB / SLICE_SIZE) as u32);
+
+/// Of all arenas.
+static TRIAL: Trial = Trial::new();
 
 /// Which regions of an arena have been advised, one bit each. Two threads may disagree for a moment about a region;
 /// then it has huge pages where it shouldn't or lacks them where it could have them.
@@ -70,7 +76,7 @@ impl Regions {
 
     /// After a claim of memory that will be touched as a whole, for which [`Regions::may_begin`] holds: asks for huge
     /// pages in each region that begins in it and has nothing in use, and nothing with old contents, but what was
-    /// claimed. `base` is where the arena starts, and memory is accessible up to `committed`.
+    /// claimed; or takes them away, where they are slow. `base` is where the arena starts, and memory is accessible up to `committed`.
     #[cold]
     #[inline(never)]
     pub fn begin(
@@ -85,20 +91,46 @@ impl Regions {
         }
         let end = index.0 + count.0;
         let mut first = index.0.next_multiple_of(REGION.0);
+        let mut tried = false;
         while first < end && first + REGION.0 <= committed.0 {
             let region = SliceIndex(first);
-            let number = SliceIndex(region_of(region));
             let ours = SliceCount(REGION.0.min(end - first));
-            if self.bits().count(number, SliceCount(1)).0 == 0
-                && claimed.count(region, REGION) == ours
-                && dirty.count(region, REGION).0 == 0
-            {
-                self.bits().set(number, SliceCount(1));
+            if claimed.count(region, REGION) == ours && dirty.count(region, REGION).0 == 0 {
                 // SAFETY: the region lies in the arena's reservation, and is accessible.
-                unsafe { os::advise_huge(base.add(region.bytes()), REGION.bytes(), true) };
+                let start = unsafe { base.add(region.bytes()) };
+                let number = SliceIndex(region_of(region));
+                self.advise(number, start, TRIAL.is_due());
+                // Once a claim, since a large block may not be used after all.
+                if !tried && self.is_advised(number) {
+                    tried = true;
+                    // SAFETY: the start of the region was just claimed for the caller, is accessible, and reads as zero.
+                    let took = os::cpu_time_us(|| unsafe { start.write_volatile(0) });
+                    if !TRIAL.judge(took, config::huge_page_limit_us()) {
+                        self.advise(number, start, false);
+                    }
+                }
             }
             first += REGION.0;
         }
+    }
+
+    fn is_advised(&self, number: SliceIndex) -> bool {
+        self.bits().count(number, SliceCount(1)).0 > 0
+    }
+
+    /// Asks for huge pages in a region that starts there, or for no more of them, unless that was done already.
+    fn advise(&self, number: SliceIndex, start: NonNull<u8>, wanted: bool) {
+        if self.is_advised(number) == wanted {
+            return;
+        }
+        if wanted {
+            self.bits().set(number, SliceCount(1));
+        } else {
+            self.bits().clear(number, SliceCount(1));
+        }
+        // SAFETY: the region lies in the arena's reservation, and is accessible: it is about to be claimed, or was
+        // advised before.
+        unsafe { os::advise_huge(start, REGION.bytes(), wanted) };
     }
 
     /// Before slices are given back.
@@ -109,12 +141,14 @@ impl Regions {
         }
         let last = region_of(SliceIndex(index.0 + count.0 - 1));
         for number in region_of(index)..=last {
-            let region = SliceIndex(number);
-            if self.bits().count(region, SliceCount(1)).0 > 0 {
-                self.bits().clear(region, SliceCount(1));
-                let start = SliceIndex(number * REGION.0);
-                // SAFETY: the region was advised, so it lies in the arena's reservation, and is accessible.
-                unsafe { os::advise_huge(base.add(start.bytes()), REGION.bytes(), false) };
+            let start = SliceIndex(number * REGION.0);
+            if self.is_advised(SliceIndex(number)) {
+                // SAFETY: the region was advised, so it lies in the arena's reservation.
+                self.advise(
+                    SliceIndex(number),
+                    unsafe { base.add(start.bytes()) },
+                    false,
+                );
             }
         }
     }

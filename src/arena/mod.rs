@@ -8,6 +8,8 @@ pub mod bitmap;
 #[cfg(native)]
 pub mod huge;
 #[cfg(native)]
+mod huge_trial;
+#[cfg(native)]
 pub mod mappings;
 #[cfg(native)]
 pub mod meta;
