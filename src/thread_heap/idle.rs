@@ -2,14 +2,14 @@
 //!
 //! What stands here are hints. The truth is the lease: who finds a heap here still has to get it, and never waits.
 
-use super::{Heap, exit, recycle, settle, sparse};
+use super::{Heap, VACANT, exit, recycle, settle, sparse};
 use crate::arena::meta;
 use crate::config;
 use crate::free_list::news::Leased;
 use crate::idle_set::IdleSet;
 use crate::os;
 use crate::size_class::{CLASSES, SizeClass};
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// The most heaps, and so the most threads that hold one at a time.
@@ -60,9 +60,11 @@ fn lease_any() -> Option<&'static Heap> {
 
 fn make() -> Option<&'static Heap> {
     let memory = meta::allocate(size_of::<Heap>())?.cast::<Heap>();
-    // SAFETY: fresh memory, aligned to 128 as the type asks for.
+    // From the vacant heap, which is as new for ever: a value would lie on the stack first, and the check for its 20 KiB cost
+    // every new thread a page fault there.
+    // SAFETY: fresh memory, aligned to 128 as the type asks for; nothing writes to the vacant heap.
     let heap: &'static Heap = unsafe {
-        memory.write(Heap::new());
+        memory.copy_from_nonoverlapping(NonNull::from(&VACANT), 1);
         memory.as_ref()
     };
     let id = MADE.fetch_add(1, Ordering::Relaxed);
