@@ -96,16 +96,9 @@ fn aarch64_under_qemu() {
         qemu.args(["-L", "/usr/aarch64-linux-gnu"]);
         qemu
     };
-    // Side by side: qemu takes half a minute for all.
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            succeed(qemu().arg(&c).args(NOT_UNDER_QEMU));
-            succeed(qemu().args(["-E", &preload]).arg(&c).args(NOT_UNDER_QEMU));
-        });
-        scope.spawn(|| {
-            succeed(qemu().arg(&cpp));
-            succeed(qemu().args(["-E", &preload]).arg(&cpp));
-            succeed(qemu().arg(&linked).args(NOT_UNDER_QEMU));
-        });
-    });
+    succeed(qemu().arg(&c).args(NOT_UNDER_QEMU));
+    succeed(qemu().args(["-E", &preload]).arg(&c).args(NOT_UNDER_QEMU));
+    succeed(qemu().arg(&cpp));
+    succeed(qemu().args(["-E", &preload]).arg(&cpp));
+    succeed(qemu().arg(&linked).args(NOT_UNDER_QEMU));
 }

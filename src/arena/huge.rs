@@ -11,7 +11,6 @@
 //! - When part of a huge page is given back, no more huge pages are made in its region: the system would otherwise fill
 //!   the gaps of those that it assembles, and what was given back would be resident again. A region that became wholly
 //!   free and is claimed anew is asked for again. (So whole ones are given back first, `arena::purge`.)
-//!
 //! - Where huge pages turn out to be slow, regions do without: see `huge_trial.rs`.
 //!
 //! At most one huge page at the frontier is resident in vain, 2 MiB of 32 and more.
@@ -76,7 +75,8 @@ impl Regions {
 
     /// After a claim of memory that will be touched as a whole, for which [`Regions::may_begin`] holds: asks for huge
     /// pages in each region that begins in it and has nothing in use, and nothing with old contents, but what was
-    /// claimed; or takes them away, where they are slow. `base` is where the arena starts, and memory is accessible up to `committed`.
+    /// claimed; or takes them away, where they are slow. `base` is where the arena starts, and memory is accessible up to
+    /// `committed`.
     #[cold]
     #[inline(never)]
     pub fn begin(
@@ -96,17 +96,19 @@ impl Regions {
             let region = SliceIndex(first);
             let ours = SliceCount(REGION.0.min(end - first));
             if claimed.count(region, REGION) == ours && dirty.count(region, REGION).0 == 0 {
-                // SAFETY: the region lies in the arena's reservation, and is accessible.
-                let start = unsafe { base.add(region.bytes()) };
                 let number = SliceIndex(region_of(region));
-                self.advise(number, start, TRIAL.is_due());
+                // SAFETY: the region lies in the arena's reservation, and is accessible.
+                unsafe { self.advise(base, number, TRIAL.is_due()) };
                 // Once a claim, since a large block may not be used after all.
                 if !tried && self.is_advised(number) {
                     tried = true;
+                    // SAFETY: as above.
+                    let start = unsafe { base.add(region.bytes()) };
                     // SAFETY: the start of the region was just claimed for the caller, is accessible, and reads as zero.
                     let took = os::cpu_time_us(|| unsafe { start.write_volatile(0) });
                     if !TRIAL.judge(took, config::huge_page_limit_us()) {
-                        self.advise(number, start, false);
+                        // SAFETY: as above.
+                        unsafe { self.advise(base, number, false) };
                     }
                 }
             }
@@ -118,8 +120,11 @@ impl Regions {
         self.bits().count(number, SliceCount(1)).0 > 0
     }
 
-    /// Asks for huge pages in a region that starts there, or for no more of them, unless that was done already.
-    fn advise(&self, number: SliceIndex, start: NonNull<u8>, wanted: bool) {
+    /// Asks for huge pages in a region, or for no more of them, unless that was done already.
+    ///
+    /// # Safety
+    /// The region lies in the reservation that starts at `base`, and is accessible.
+    unsafe fn advise(&self, base: NonNull<u8>, number: SliceIndex, wanted: bool) {
         if self.is_advised(number) == wanted {
             return;
         }
@@ -128,9 +133,9 @@ impl Regions {
         } else {
             self.bits().clear(number, SliceCount(1));
         }
-        // SAFETY: the region lies in the arena's reservation, and is accessible: it is about to be claimed, or was
-        // advised before.
-        unsafe { os::advise_huge(start, REGION.bytes(), wanted) };
+        let start = SliceIndex(number.0 * REGION.0);
+        // SAFETY: passed on.
+        unsafe { os::advise_huge(base.add(start.bytes()), REGION.bytes(), wanted) };
     }
 
     /// Before slices are given back.
@@ -141,14 +146,9 @@ impl Regions {
         }
         let last = region_of(SliceIndex(index.0 + count.0 - 1));
         for number in region_of(index)..=last {
-            let start = SliceIndex(number * REGION.0);
             if self.is_advised(SliceIndex(number)) {
-                // SAFETY: the region was advised, so it lies in the arena's reservation.
-                self.advise(
-                    SliceIndex(number),
-                    unsafe { base.add(start.bytes()) },
-                    false,
-                );
+                // SAFETY: the region was advised, so it lies in the arena's reservation, and is accessible.
+                unsafe { self.advise(base, SliceIndex(number), false) };
             }
         }
     }

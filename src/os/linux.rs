@@ -331,27 +331,27 @@ pub fn populates_mappings() -> bool {
 
 /// Milliseconds of a coarse monotonic clock (its step is a scheduler tick, 1 to 10 ms).
 pub fn now_ms() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: the pointer is valid; the clock exists on every supported kernel.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut time) };
+    let time = clock(libc::CLOCK_MONOTONIC_COARSE);
     time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
 }
 
 /// How much processor time of the calling thread something takes, in microseconds; faults included, other threads' turns not.
 pub fn cpu_time_us(what: impl FnOnce()) -> u64 {
     let now = || {
-        let mut time = libc::timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        // SAFETY: the pointer is valid; the clock exists on every supported kernel.
-        unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+        let time = clock(libc::CLOCK_THREAD_CPUTIME_ID);
         time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000
     };
     let start = now();
     what();
     now().saturating_sub(start)
+}
+
+fn clock(id: libc::clockid_t) -> libc::timespec {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the pointer is valid; the clocks asked for exist on every supported kernel.
+    unsafe { libc::clock_gettime(id, &mut time) };
+    time
 }

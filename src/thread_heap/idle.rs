@@ -60,7 +60,7 @@ fn lease_any() -> Option<&'static Heap> {
 
 fn make() -> Option<&'static Heap> {
     let memory = meta::allocate(size_of::<Heap>())?.cast::<Heap>();
-    // From the vacant heap, which is as new for ever: a value would lie on the stack first, and the check for its 20 KiB cost
+    // From the vacant heap, which is as new for ever: a value would lie on the stack first, and the check for its 23 KiB cost
     // every new thread a page fault there.
     // SAFETY: fresh memory, aligned to 128 as the type asks for; nothing writes to the vacant heap.
     let heap: &'static Heap = unsafe {

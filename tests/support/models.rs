@@ -3,7 +3,7 @@
 use super::all_cores::all_cores;
 use super::skip;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 /// Runs the models of a package of this workspace, for the test of this name. `least` is as many as there were when it was
 /// written: fewer mean that some are not compiled any more.
@@ -42,14 +42,13 @@ fn build(test: &str, package: &str, cfg: &str) -> Option<String> {
         .env("CARGO_TARGET_DIR", target)
         .env("CARGO_TERM_COLOR", "never")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
-    if let Err(error) = Command::new(command.get_program())
-        .arg("--version")
-        .output()
-    {
-        skip(test, &format!("cargo doesn't start: {error}"));
-        return None;
-    }
-    let messages = output(&mut command);
+    let messages = match command.output() {
+        Ok(output) => printed(&command, output),
+        Err(error) => {
+            skip(test, &format!("cargo doesn't start: {error}"));
+            return None;
+        }
+    };
     let program = messages
         .split("\"executable\":\"")
         .nth(1)
@@ -61,6 +60,10 @@ fn build(test: &str, package: &str, cfg: &str) -> Option<String> {
 /// What a command prints, which must succeed.
 fn output(command: &mut Command) -> String {
     let output = command.output().expect("the program starts");
+    printed(command, output)
+}
+
+fn printed(command: &Command, output: Output) -> String {
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
