@@ -69,8 +69,9 @@ const BACKGROUND_THREAD: usize = 1;
 const HEAP_RESERVE_KIB: usize = 2;
 const HUGE_PAGES: usize = 3;
 const HUGE_PAGE_LIMIT_US: usize = 4;
+const SINGLE_BLOCKS: usize = 5;
 
-const TABLE: [Row; 5] = [
+const TABLE: [Row; 6] = [
     Row {
         name: "purge_delay_ms",
         kind: OptionKind::Number(0, 3_600_000),
@@ -100,6 +101,12 @@ const TABLE: [Row; 5] = [
         kind: OptionKind::Number(0, 1_000_000),
         default: 1000,
         help: "how long the first touch of a huge page may take, in microseconds; the next regions do without where it took longer",
+    },
+    Row {
+        name: "single_blocks",
+        kind: OptionKind::Number(0, 60_000),
+        default: 1000,
+        help: "how many blocks of a size above 17 KiB a thread takes one by one within half a second before they get pages of many, which is faster and takes more memory",
     },
 ];
 
@@ -203,6 +210,12 @@ mod native {
     #[inline]
     pub fn huge_page_limit_us() -> u64 {
         VALUES[HUGE_PAGE_LIMIT_US].load(Relaxed)
+    }
+
+    /// How many blocks of a class a heap takes without a page.
+    #[inline]
+    pub fn single_blocks() -> u16 {
+        VALUES[SINGLE_BLOCKS].load(Relaxed) as u16
     }
 
     fn row(name: &[u8]) -> Option<usize> {

@@ -3,6 +3,7 @@
 use crate::page::descriptor::PageRef;
 use crate::page::shared_line::Kind;
 use crate::size_class::{MAX_BINNED, MAX_SMALL, MAX_SMALL_ALIGN, MEDIUM_ALIGN, SizeClass};
+use crate::thread_heap::single::MAX_PAGED;
 use crate::thread_heap::{alloc, free, unclassed};
 use crate::{Millpond, arena::registry};
 use std::alloc::{GlobalAlloc, Layout};
@@ -124,6 +125,8 @@ pub unsafe fn resize_in_place(block: NonNull<u8>, new_size: usize, align: usize)
     let resized = match page.shared().kind() {
         // Smaller, but not by so much that a smaller block would be worth a copy.
         Kind::Binned => (new_size <= bytes && new_size >= bytes / 2).then_some(block),
+        // Slices are too much for what has a page elsewhere.
+        Kind::Large if new_size <= MAX_PAGED => None,
         // SAFETY: the block is the caller's.
         Kind::Large | Kind::Huge => unsafe { unclassed::resize(page, new_size, align) },
         Kind::None => return Resized::Foreign,

@@ -1,16 +1,16 @@
 //! Blocks with a page or a mapping of their own.
 //!
-//! A large block (up to 32 MiB) is claimed slices of an arena; the arena's reserve is what makes freeing and
+//! A large block (up to 32 MiB; down to 17 KiB where its class isn't in demand, `thread_heap/single.rs`) is claimed slices of an arena; the arena's reserve is what makes freeing and
 //! reallocating it cheap. A huge block is a mapping of its own, from a small cache of them where one fits. Both are
 //! nobody's: whoever frees such a block is the only thread that can reach it, so it is released on the spot.
 
 use crate::arena::huge::WHOLE_BLOCK;
 use crate::arena::mappings::{self, Mapping};
-use crate::arena::{self, MAX_ARENA_BLOCK, registry};
+use crate::arena::{self, MAX_ARENA_BLOCK, Usage, registry};
 use crate::os;
 use crate::page::descriptor::PageRef;
 use crate::page::shared_line::{Identity, Kind};
-use crate::size_class::BinOffset;
+use crate::size_class::{BinOffset, SizeClass};
 use crate::units::{SLICE_SIZE, SliceCount, align_up};
 use std::ptr::{self, NonNull};
 
@@ -22,8 +22,10 @@ const MAX_BYTES: usize = 1 << 47;
 pub struct LargeBlock {
     /// The first byte.
     pub start: NonNull<u8>,
-    /// The bytes that it takes: whole slices.
+    /// The bytes that it has: those of its slices, but for [`single`] ones.
     pub bytes: usize,
+    /// All of it reads as zero.
+    pub zero: bool,
 }
 
 /// A block of `size` bytes at a multiple of `align`; zero where `zeroed` asks for it. `None` when the system refuses.
@@ -33,13 +35,14 @@ pub fn allocate(size: usize, align: usize, zeroed: bool) -> Option<LargeBlock> {
     }
     let slices = SliceCount::covering(size.max(1))?;
     if slices.bytes() <= MAX_ARENA_BLOCK && align <= MAX_ARENA_BLOCK {
-        large(slices, align, zeroed)
+        large(slices.bytes(), align, zeroed)
     } else {
-        register(mappings::allocate(
-            slices.bytes(),
-            align.max(SLICE_SIZE),
-            zeroed,
-        )?)
+        let mapping = mappings::allocate(slices.bytes(), align.max(SLICE_SIZE), zeroed)?;
+        let zero = zeroed;
+        Some(LargeBlock {
+            zero,
+            ..register(mapping)?
+        })
     }
 }
 
@@ -54,22 +57,35 @@ fn identity(kind: Kind, start: NonNull<u8>, block_bytes: usize, arena: u32) -> I
     }
 }
 
-fn large(slices: SliceCount, align: usize, zeroed: bool) -> Option<LargeBlock> {
+/// A block of a size class without a page: it has just `bytes` of its slices, so that whoever asks for its size gets the
+/// class's. `None` when the system refuses.
+pub fn single(bytes: usize) -> Option<LargeBlock> {
+    large(bytes, SLICE_SIZE, false)
+}
+
+fn large(bytes: usize, align: usize, zeroed: bool) -> Option<LargeBlock> {
+    let slices = SliceCount::covering(bytes)?;
     let align = (align / SLICE_SIZE).max(1) as u32;
     // Larger blocks are mostly filled; of what is smaller, a huge page would be a large part.
-    let run = arena::claim(slices, align, slices >= WHOLE_BLOCK)?;
+    let usage = if slices >= WHOLE_BLOCK {
+        Usage::Whole
+    } else {
+        Usage::Part
+    };
+    let run = arena::claim(slices, align, usage)?;
     let page = registry::slice_descriptor(run.start.addr().get())?;
     page.shared().register(
-        identity(Kind::Large, run.start, slices.bytes(), run.arena),
+        identity(Kind::Large, run.start, bytes, run.arena),
         ptr::null_mut(),
     );
     if zeroed && !run.clean {
         // SAFETY: the slices were just claimed.
-        unsafe { run.start.write_bytes(0, slices.bytes()) };
+        unsafe { run.start.write_bytes(0, bytes) };
     }
     Some(LargeBlock {
         start: run.start,
-        bytes: slices.bytes(),
+        bytes,
+        zero: zeroed || run.clean,
     })
 }
 
@@ -81,7 +97,11 @@ fn register(mapping: Mapping) -> Option<LargeBlock> {
     mappings::store(page, mapping);
     page.shared()
         .register(identity(Kind::Huge, start, bytes, 0), ptr::null_mut());
-    Some(LargeBlock { start, bytes })
+    Some(LargeBlock {
+        start,
+        bytes,
+        zero: false,
+    })
 }
 
 /// Takes a huge block's mapping out of the registry, before it is freed or moved: from here on its slices may be
@@ -102,7 +122,7 @@ pub unsafe fn free(page: PageRef) -> usize {
         mappings::free(unregister(page));
         return bytes;
     }
-    let slices = SliceCount((bytes / SLICE_SIZE) as u32);
+    let slices = page.slices();
     let number = page.shared().arena();
     // SAFETY: pages lie above address 0.
     let start = unsafe { NonNull::new_unchecked(page.shared().start()) };
@@ -120,21 +140,26 @@ pub unsafe fn resize(page: PageRef, size: usize, align: usize) -> Option<LargeBl
     if size > MAX_BYTES {
         return None;
     }
-    // A block of no bytes keeps a slice, as in `allocate`.
-    let slices = SliceCount::covering(size.max(1))?;
-    let old = SliceCount((page.shared().block_bytes() / SLICE_SIZE) as u32);
+    // What has a class now may grow to its end without being asked for, as in a page of the class.
+    let class = SizeClass::of(size, align);
+    let slices = SliceCount::covering(class.map_or(size, SizeClass::bytes))?;
+    let bytes = class.map_or(slices.bytes(), SizeClass::bytes);
+    let old = page.slices();
     // SAFETY: pages lie above address 0.
     let start = unsafe { NonNull::new_unchecked(page.shared().start()) };
     let done = |start| {
         Some(LargeBlock {
             start,
-            bytes: slices.bytes(),
+            bytes,
+            zero: false,
         })
     };
-    if slices == old {
-        return done(start);
-    }
     match page.shared().kind() {
+        Kind::Huge if slices == old => done(start),
+        Kind::Large if slices == old => {
+            page.shared().set_block_bytes(bytes);
+            done(start)
+        }
         // What a mapping from the cache may be too long by: only what is there is given back.
         Kind::Huge if slices < old && mappings::fits(old.bytes(), slices.bytes()) => {
             // SAFETY: the rest of the block, which is the caller's to give up.
@@ -142,6 +167,7 @@ pub unsafe fn resize(page: PageRef, size: usize, align: usize) -> Option<LargeBl
             Some(LargeBlock {
                 start,
                 bytes: old.bytes(),
+                zero: false,
             })
         }
         Kind::Huge if slices.bytes() > MAX_ARENA_BLOCK => {
@@ -166,7 +192,7 @@ pub unsafe fn resize(page: PageRef, size: usize, align: usize) -> Option<LargeBl
         }
         Kind::Large if slices < old && slices.0 >= old.0 / 2 => {
             let rest = SliceCount(old.0 - slices.0);
-            page.shared().set_block_bytes(slices.bytes());
+            page.shared().set_block_bytes(bytes);
             // SAFETY: the rest lies in the page.
             let from = unsafe { start.add(slices.bytes()) };
             arena::release(from, page.shared().arena(), rest, rest);
@@ -175,7 +201,7 @@ pub unsafe fn resize(page: PageRef, size: usize, align: usize) -> Option<LargeBl
         Kind::Large if slices > old && slices.bytes() <= MAX_ARENA_BLOCK => {
             let more = SliceCount(slices.0 - old.0);
             arena::extend(start, page.shared().arena(), old, more)?;
-            page.shared().set_block_bytes(slices.bytes());
+            page.shared().set_block_bytes(bytes);
             done(start)
         }
         _ => None,

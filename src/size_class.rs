@@ -183,6 +183,10 @@ static BYTES: [u32; CLASSES] = {
     bytes
 };
 
+/// So many blocks a page of a class above 4 KiB has at least, as one of 4 KiB has, if that takes no more than a MiB.
+const BLOCKS: usize = 16;
+const MOST_SLICES: usize = 16;
+
 /// The slices of a page of each class; 0 where they are not decided yet.
 static SLICES: [u8; CLASSES] = {
     let mut slices = [0; CLASSES];
@@ -191,9 +195,13 @@ static SLICES: [u8; CLASSES] = {
         slices[i] = match compute_bytes(i) as usize {
             257..=KIB => 0,
             bytes if bytes <= MAX_UNCOLOURED => 1,
-            bytes if bytes <= 8 * KIB + COLOUR => 4,
-            bytes if bytes <= 16 * KIB + COLOUR => 8,
-            _ => 16,
+            bytes => {
+                let mut slices = 1;
+                while slices < MOST_SLICES && slices * SLICE_SIZE / bytes < BLOCKS {
+                    slices *= 2;
+                }
+                slices as u8
+            }
         };
         i += 1;
     }
@@ -256,7 +264,7 @@ impl SizeClass {
     }
 
     /// The slices of a page of this class: 64 KiB up to blocks of 256 bytes and from 1 to 4 KiB, 256 KiB between them
-    /// (64 after [`use_small_pages`]), then 31 or 32 blocks up to pages of 1 MiB.
+    /// (64 after [`use_small_pages`]), then what 16 to 31 blocks take, up to 1 MiB.
     /// `docs/decisions/004-page-sizes.md` has the figures.
     #[inline]
     pub fn page_slices(self) -> SliceCount {
@@ -330,7 +338,7 @@ impl BinOffset {
     }
 }
 
-/// The number of page sizes: 1, 2, 4, 8 and 16 slices, of which no class has 2 now.
+/// The number of page sizes: 1, 2, 4, 8 and 16 slices.
 pub const PAGE_SIZES: usize = 5;
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ support::harness::each_alone! {
     blocked_owner_memory_comes_back_100_kib,
     live_bytes_are_exact,
     remote_frees_without_a_heap_are_counted,
+    few_blocks_above_17_kib_take_no_page,
     a_fixed_run_takes_just_these_pages,
 }
 
@@ -73,22 +74,27 @@ fn settled() -> Stats {
     stats
 }
 
+/// From now on all sizes of a class get pages, however few blocks of them there are.
+fn only_pages() {
+    millpond::set_option("single_blocks", "0").unwrap();
+}
+
 /// How many blocks of the size a page holds.
 fn blocks_in_page(size: usize) -> usize {
     let block = Block::new(size);
     let usable = block.usable() as usize;
     block.free();
     let page = match usable {
+        0..=256 | 1025..=4096 => 64,
         257..=1024 => 256,
-        0..=4096 => 64,
-        4097..=8_320 => 256,
-        8_321..=16_512 => 512,
-        _ => 1024,
+        // Of slices a power of two, up to 16, with 16 blocks or more.
+        _ => (16 * usable).div_ceil(1 << 16).next_power_of_two().min(16) * 64,
     };
     page * 1024 / usable
 }
 
 fn dead_owner_every_free_is_drained() {
+    only_pages();
     for size in SIZES {
         let mut left: Vec<Block> = Vec::with_capacity(2000);
         // Before the measured part, since it allocates.
@@ -122,6 +128,7 @@ fn dead_owner_every_free_is_drained() {
 }
 
 fn dead_owner_pages_with_room_are_adopted() {
+    only_pages();
     for size in SIZES {
         let count = 4 * blocks_in_page(size);
         let mut kept: Vec<Block> = Vec::with_capacity(count);
@@ -236,6 +243,7 @@ fn free_some(blocks: &mut Vec<Block>, from: usize, count: usize) {
 }
 
 fn live_owner_drains_its_active_page() {
+    only_pages();
     for size in SIZES {
         let page = blocks_in_page(size);
         let part = page / 2;
@@ -285,6 +293,7 @@ fn live_owner_drains_partial_pages() {
 }
 
 fn live_owner_drains_full_pages() {
+    only_pages();
     for size in SIZES {
         let page = blocks_in_page(size);
         // Half of the first page and half of the second, neither of which is the bin's.
@@ -310,6 +319,7 @@ fn live_owner_drains_full_pages() {
 }
 
 fn live_owner_takes_no_fresh_page_in_any_class() {
+    only_pages();
     // Pages that are wholly free stay with their heap.
     millpond::set_option("heap_reserve_kib", "65536").unwrap();
     for size in SIZES {
@@ -399,6 +409,7 @@ fn live_owner_ten_thousand_rounds() {
 }
 
 fn live_owner_rounds_of_large_classes() {
+    only_pages();
     for size in [8192, 32 * 1024, 100 * 1024] {
         let (before, after) = rounds(size, 5, 3, 500);
         assert_eq!(
@@ -532,6 +543,7 @@ fn blocked_owner_memory_comes_back_4_kib() {
 }
 
 fn blocked_owner_memory_comes_back_100_kib() {
+    only_pages();
     blocked_owner_memory_comes_back(100 * 1024);
 }
 
@@ -574,6 +586,7 @@ fn live_bytes_are_exact() {
 }
 
 fn remote_frees_without_a_heap_are_counted() {
+    only_pages();
     for size in SIZES {
         let mut held = blocks(size, 1000);
         let before = settled();
@@ -592,6 +605,43 @@ fn remote_frees_without_a_heap_are_counted() {
         assert_eq!(after.heaps, before.heaps);
         assert_eq!(before.live_bytes - after.live_bytes, bytes);
     }
+}
+
+fn few_blocks_above_17_kib_take_no_page() {
+    // One window of demand for the whole test.
+    millpond::set_option("purge_delay_ms", "1000000").unwrap();
+    let mut held: Vec<Block> = Vec::with_capacity(1001);
+    for size in [17_000, 20_000, 32 * 1024, 64 * 1024, 100_000, 128 * 1024] {
+        let before = settled();
+        held.extend((0..1000).map(|_| Block::new(size)));
+        assert!(
+            held.iter()
+                .all(|block| block.usable() < 9 * size as u64 / 8 + 128),
+            "size {size}: a single block has no more than one in a page"
+        );
+        let some = settled();
+        assert_eq!(
+            some.fresh_pages, before.fresh_pages,
+            "size {size}: {some:#?}"
+        );
+        held.push(Block::new(size));
+        let more = settled();
+        assert_eq!(
+            more.fresh_pages,
+            before.fresh_pages + 1,
+            "size {size}: {more:#?}"
+        );
+        // By a thread that has nothing of its own: what has no page is nobody's.
+        run_to_end(|| held.drain(..).for_each(Block::free));
+        let after = settled();
+        assert_eq!(after.remote_frees, before.remote_frees + 1);
+        assert_eq!(after.live_bytes, before.live_bytes, "size {size}");
+    }
+    // Up to there a first block takes a page.
+    let before = settled();
+    let block = Block::new(16_000);
+    assert_eq!(settled().fresh_pages, before.fresh_pages + 1);
+    block.free();
 }
 
 /// The gate on page counters: a run without chance, whose counters are the same each time. Who changes the policy on purpose
@@ -627,23 +677,23 @@ fn a_fixed_run_takes_just_these_pages() {
     }
     let after = settled();
     let taken = [
-        ("fresh_pages", after.fresh_pages - before.fresh_pages, 155),
+        ("fresh_pages", after.fresh_pages - before.fresh_pages, 144),
         (
             "fresh_page_bytes",
             after.fresh_page_bytes - before.fresh_page_bytes,
-            60_030_976,
+            20_971_520,
         ),
         (
             "reused_pages",
             after.reused_pages - before.reused_pages,
-            501,
+            267,
         ),
         (
             "carved_refills",
             after.carved_refills - before.carved_refills,
-            2_882,
+            1_540,
         ),
-        ("recycled", after.recycled - before.recycled, 19_235),
+        ("recycled", after.recycled - before.recycled, 18_959),
     ];
     for (counter, found, expected) in taken {
         assert_eq!(found, expected, "{counter}: {taken:?}");

@@ -25,6 +25,8 @@ support::harness::each_alone! {
     realloc_keeps_contents_between_large_and_huge,
     realloc_to_nothing_keeps_a_block,
     large_blocks_grow_and_shrink_in_place,
+    shrunken_blocks_have_room_to_the_end_of_their_class,
+    single_blocks_grow_and_shrink_in_place,
     blocks_within_a_class_stay_where_they_are,
     huge_blocks_grow_without_a_copy,
     freed_huge_blocks_are_back_within_the_reserve,
@@ -372,6 +374,43 @@ fn large_blocks_grow_and_shrink_in_place() {
     assert_eq!(kept.start(), start);
     kept.free();
     fence.free();
+}
+
+/// Within a class a block grows without being asked for: what a large block keeps of its slices when it shrinks into a class has
+/// to reach to the end of that.
+fn shrunken_blocks_have_room_to_the_end_of_their_class() {
+    for large in [140_000, 196_608, 200_000, 262_144] {
+        for small in [
+            18_000, 57_400, 65_409, 65_536, 90_000, 98_305, 114_700, MAX_BINNED,
+        ] {
+            let mut block = Block::new(large).resize(small).unwrap();
+            let start = block.start();
+            for size in (small + 1..=small + 512).step_by(3) {
+                block = block.resize(size).unwrap();
+                assert!(
+                    block.usable() >= size as u64,
+                    "{large} bytes, {small} and then {size}"
+                );
+                if block.start() != start {
+                    break;
+                }
+            }
+            block.free();
+        }
+    }
+}
+
+fn single_blocks_grow_and_shrink_in_place() {
+    let block = Block::new(20_000);
+    let start = block.start();
+    let grown = block.resize(60_000).unwrap();
+    assert_eq!(grown.start(), start, "all of it is in the same slice");
+    assert!(grown.usable() < 61_440 + 256);
+    let shrunk = grown.resize(18_000).unwrap();
+    assert_eq!(shrunk.start(), start);
+    let small = shrunk.resize(10_000).unwrap();
+    assert_ne!(small.start(), start, "a slice is too much for that");
+    small.free();
 }
 
 fn blocks_within_a_class_stay_where_they_are() {

@@ -186,7 +186,7 @@ fn collecting_gives_back_whole_pages_that_wait_for_their_owner() {
 }
 
 fn collecting_gives_back_the_insides_of_large_blocks() {
-    const SIZES: &[usize] = &[20_000, 30_000, 60_000];
+    const SIZES: &[usize] = &[9_000, 13_000, 16_000];
     let maker = Maker::new();
     let before = resident();
     let mut blocks = maker.fill(1, SIZES, 64);

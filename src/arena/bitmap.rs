@@ -84,6 +84,42 @@ impl<'a> SliceBitmap<'a> {
         }
     }
 
+    /// As [`SliceBitmap::claim`], but slices whose bits are clear in `old`, within one word of the bitmap, and only in so many
+    /// words from that of `from` on.
+    pub fn claim_without(
+        &self,
+        old: &SliceBitmap<'_>,
+        (from, words): (SliceIndex, usize),
+        count: SliceCount,
+        align: u32,
+        bias: usize,
+    ) -> Option<SliceIndex> {
+        let (length, align) = (count.0 as usize, align as usize);
+        let first = from.0 as usize / WORD_BITS;
+        for word in first..(first + words).min(self.slices / WORD_BITS) {
+            // Relaxed: hints; `claim_at` decides.
+            let taken =
+                self.words[word].load(Ordering::Relaxed) | old.words[word].load(Ordering::Relaxed);
+            // A bit stays where a run starts.
+            let mut runs = !taken;
+            let mut seen = 1;
+            while runs != 0 && seen < length {
+                let step = seen.min(length - seen);
+                runs &= runs >> step;
+                seen += step;
+            }
+            while runs != 0 {
+                let index = word * WORD_BITS + runs.trailing_zeros() as usize;
+                let start = SliceIndex(index as u32);
+                if (index + bias).is_multiple_of(align) && self.claim_at(start, count) {
+                    return Some(start);
+                }
+                runs &= runs - 1;
+            }
+        }
+        None
+    }
+
     /// Claims exactly this run; false, with nothing changed, if any of its slices is taken or lies beyond the end.
     pub fn claim_at(&self, start: SliceIndex, count: SliceCount) -> bool {
         let (start, count) = (start.0 as usize, count.0 as usize);

@@ -47,6 +47,8 @@ mod native {
     const MAX_ARENAS: usize = 4096;
     /// Powers of two whose lowest possible position is remembered.
     const HINTS: usize = 5;
+    /// How far a claim looks for slices without old contents, in words of the bitmap: 256 MiB.
+    const CLEAN_WORDS: usize = 64;
 
     struct Arena {
         /// Kept so that the raw base would be what gets unmapped; arenas live as long as the process.
@@ -73,6 +75,17 @@ mod native {
     static RESERVED_BYTES: AtomicUsize = AtomicUsize::new(0);
     static COMMITTED_BYTES: AtomicUsize = AtomicUsize::new(0);
     static MISALIGNED: AtomicU64 = AtomicU64::new(0);
+
+    /// What the claimer of slices will do with them.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Usage {
+        /// All of them will be touched, so they may have huge pages.
+        Whole,
+        /// Some of them.
+        Part,
+        /// Perhaps few: slices without old contents are preferred, since others have a better use for what is resident.
+        Little,
+    }
 
     /// A claimed run of slices.
     #[derive(Clone, Copy, Debug)]
@@ -150,7 +163,7 @@ mod native {
             true
         }
 
-        fn claim(&self, number: usize, count: SliceCount, align: u32, dense: bool) -> Option<Run> {
+        fn claim(&self, number: usize, count: SliceCount, align: u32, usage: Usage) -> Option<Run> {
             let bias = self.base.addr().get() / SLICE_SIZE;
             let hint = if align <= count.0 {
                 self.hint(count)
@@ -159,8 +172,21 @@ mod native {
             };
             // Relaxed: a hint may be out of date.
             let from = hint.map_or(0, |hint| hint.load(Ordering::Relaxed));
-            let index = self.claimed().claim(SliceIndex(from), count, align, bias)?;
-            if let Some(hint) = hint {
+            let clean = if usage == Usage::Little && reserve::has_slices() {
+                let words = (SliceIndex(from), CLEAN_WORDS);
+                self.claimed()
+                    .claim_without(&self.dirty(), words, count, align, bias)
+            } else {
+                None
+            };
+            let index = match clean {
+                Some(index) => index,
+                None => self.claimed().claim(SliceIndex(from), count, align, bias)?,
+            };
+            // (A clean run isn't the lowest.)
+            if let Some(hint) = hint
+                && clean.is_none()
+            {
                 // A release that lowers the hint meanwhile wins; one that came before and lies between the two
                 // is found when a later release lowers the hint, or before an arena is added.
                 let _ = hint.compare_exchange(from, index.0, Ordering::Relaxed, Ordering::Relaxed);
@@ -169,7 +195,7 @@ mod native {
                 self.claimed().release(index, count);
                 return None;
             }
-            if dense && Regions::may_begin(index, count) {
+            if usage == Usage::Whole && Regions::may_begin(index, count) {
                 // Relaxed: as in `commit`, which was called before.
                 let committed = SliceIndex(self.committed.load(Ordering::Relaxed));
                 let bitmaps = (self.claimed(), self.dirty());
@@ -200,13 +226,12 @@ mod native {
         }
     }
 
-    /// Claims `count` slices starting at a multiple of `align` slices, both powers of two or the alignment 1. `dense`:
-    /// they will be touched as a whole, so they may have huge pages.
+    /// Claims `count` slices starting at a multiple of `align` slices, both powers of two or the alignment 1.
     /// `None` when the system has no more address space or memory. Lock-free.
-    pub fn claim(count: SliceCount, align: u32, dense: bool) -> Option<Run> {
+    pub fn claim(count: SliceCount, align: u32, usage: Usage) -> Option<Run> {
         loop {
             if let Some(run) =
-                arenas().find_map(|(number, arena)| arena.claim(number, count, align, dense))
+                arenas().find_map(|(number, arena)| arena.claim(number, count, align, usage))
             {
                 return Some(run);
             }
@@ -214,7 +239,7 @@ mod native {
                 arena.lower_hints(SliceIndex(0));
             }
             let whole =
-                arenas().find_map(|(number, arena)| arena.claim(number, count, align, dense));
+                arenas().find_map(|(number, arena)| arena.claim(number, count, align, usage));
             if whole.is_some() {
                 return whole;
             }

@@ -120,6 +120,11 @@ pub fn unshelve(count: SliceCount, old: SliceCount) {
     RESERVE.shelved.fetch_sub(old.bytes(), Relaxed);
 }
 
+/// Whether there may be free slices with old contents.
+pub fn has_slices() -> bool {
+    RESERVE.held.load(Relaxed) > 0
+}
+
 /// Whether no free slices with old contents are left for a claim of so many, but pages on shelves.
 pub fn is_all_on_shelves(count: SliceCount) -> bool {
     RESERVE.held.load(Relaxed) < count.bytes() && RESERVE.shelved.load(Relaxed) > 0

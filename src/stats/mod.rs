@@ -41,7 +41,7 @@ stats! {
     /// Blocks freed outside their bin's current page that went straight back into the bin, without a visit to their
     /// page. Counted among the frees, and among the allocations since they are in a bin again.
     recycled,
-    /// Refills served by a page that was claimed from an arena (step 11).
+    /// Refills served by a page that was claimed from an arena (step 12).
     fresh_pages,
     /// The bytes of those pages.
     fresh_page_bytes,

@@ -1,20 +1,26 @@
 //! Fresh pages: what a refill takes when there is nothing else.
 
 use super::Heap;
-use crate::arena::{self, Run, registry};
+use crate::arena::{self, Run, Usage, registry};
 use crate::page::descriptor::PageRef;
 use crate::page::shared_line::{Identity, Kind};
 use crate::size_class::{self, SizeClass};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The slices for a page. `None` when the system has no more address space or memory.
-pub fn claim(class: SizeClass) -> Option<Run> {
+/// The slices for a page, `first` for the first one of its class in a heap. `None` when the system has no more address
+/// space or memory.
+pub fn claim(class: SizeClass, first: bool) -> Option<Run> {
     if !decide_page_sizes() {
         return None;
     }
     let slices = class.page_slices();
-    arena::claim(slices, slices.0, class.is_dense())
+    let usage = match class.is_dense() {
+        _ if first => Usage::Little,
+        true => Usage::Whole,
+        false => Usage::Part,
+    };
+    arena::claim(slices, slices.0, usage)
 }
 
 /// Decides, before there is a page, how large pages are; false while there is no memory at all.

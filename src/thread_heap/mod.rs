@@ -18,6 +18,7 @@ pub mod initial_exec;
 pub mod recycle;
 pub mod refill;
 pub mod settle;
+pub mod single;
 pub mod slot;
 pub mod sparse;
 pub mod taken_back;
@@ -103,6 +104,8 @@ pub struct Heap {
     pub warm_bytes: Cell<usize>,
     /// Pages that became sparse.
     pub sparse: sparse::Candidates,
+    /// Blocks that it took without a page.
+    pub singles: single::Singles,
     /// News taken and not settled yet.
     pub pending: Pending<Descriptor>,
     /// Partly used pages may hold frees that the statistics have not counted.
@@ -160,6 +163,7 @@ impl Heap {
             pages: Cell::new(0),
             warm_bytes: Cell::new(0),
             sparse: sparse::Candidates::new(),
+            singles: single::Singles::new(),
             pending: Pending::new(),
             uncounted: Cell::new(false),
             tenanted: Cell::new(false),

@@ -11,9 +11,12 @@
 //!  8  uncarved blocks of the bin's pages                                     carved
 //!  9  an empty page of any class that the heap kept, or put on its shelf     reused
 //! 10  a page of a heap without a thread                                      reused
-//! 11  an empty page from another heap's shelf, where an arena has none       reused
+//! 11  above 17 KiB, unless the class is in demand: a block without a page    large
+//! 12  an empty page from another heap's shelf, where an arena has none       reused
 //!     that is resident; a fresh page from an arena                           fresh
 //! ```
+//!
+//! The first page of a class, if it is larger than a slice, is a fresh one, and one without old contents: see [`is_first`].
 //!
 //! A page is ripe when a quarter of its blocks are free. One that other threads are still freeing into gives few
 //! blocks now and more later; left alone while there is something better at no cost in memory, it often becomes
@@ -23,7 +26,9 @@
 //! The work is proportional to the pages with news; no list is scanned in the hope of finding some.
 
 use super::alloc::pop;
-use super::{Bin, Heap, VACANT, background, check, fork, fresh, idle, recycle, settle, slot};
+use super::{
+    Bin, Heap, VACANT, background, check, fork, fresh, idle, recycle, settle, single, slot,
+};
 use crate::abort;
 use crate::arena::{self, reserve, shelves};
 use crate::free_list::Block;
@@ -114,7 +119,9 @@ fn search(heap: &'static Heap, bin: &Bin, class: SizeClass) -> Refill {
         if let Some(found) = found {
             return found;
         }
-        if let Some(page) = settle::take_warm(heap, class) {
+        if !is_first(bin, class)
+            && let Some(page) = settle::take_warm(heap, class)
+        {
             heap.counters.reused_pages.add(1);
             return open_warm(heap, bin, class, page);
         }
@@ -408,13 +415,17 @@ fn open_warm(heap: &'static Heap, bin: &Bin, class: SizeClass, page: PageRef) ->
 
 fn open_fresh(heap: &'static Heap, bin: &Bin, class: SizeClass) -> Refill {
     check::before_fresh_page(heap, class);
+    if let Some(single) = single::allocate(heap, class) {
+        return single;
+    }
     background::ensure();
     // The only heap is this one. (Not even the clock is asked.)
     if idle::made() > 1 {
         idle::age(false);
     }
     // Where memory would be taken that isn't resident, while empty pages of other heaps are.
-    if let Some(page) = shelves::take_any(class) {
+    let first = is_first(bin, class);
+    if !first && let Some(page) = shelves::take_any(class) {
         // A signal handler that came before may have refilled the bin.
         if let Some(block) = pop(bin) {
             shelves::release(page);
@@ -424,19 +435,32 @@ fn open_fresh(heap: &'static Heap, bin: &Bin, class: SizeClass) -> Refill {
         heap.counters.reused_pages.add(1);
         return open_warm(heap, bin, class, page);
     }
-    let Some(run) = fresh::claim(class) else {
-        return Refill::NONE;
-    };
+    let claimed = fresh::claim(class, first);
     // A signal handler that interrupted the claim may have refilled the bin.
     if let Some(block) = pop(bin) {
-        arena::release(run.start, run.arena, class.page_slices(), SliceCount(0));
+        if let Some(run) = claimed {
+            arena::release(run.start, run.arena, class.page_slices(), SliceCount(0));
+        }
         return Refill::used(block.as_ptr());
     }
+    let Some(run) = claimed else {
+        // What a first page left alone.
+        return settle::take_warm(heap, class).map_or(Refill::NONE, |page| {
+            heap.counters.reused_pages.add(1);
+            open_warm(heap, bin, class, page)
+        });
+    };
     let Some(page) = fresh::page(heap, class, &run) else {
         return Refill::NONE;
     };
     make_current(heap, bin, page);
     carve(heap, bin, page)
+}
+
+/// Whether a page would be the first of its class, and large. It may never have more than a few blocks: one that is resident, or
+/// memory that is, would be pinned by them, and serves others better.
+fn is_first(bin: &Bin, class: SizeClass) -> bool {
+    bin.page.get().is_none() && class.page_slices().0 > 1
 }
 
 fn count_allocated(heap: &Heap, class: SizeClass, blocks: u32) {

@@ -1,8 +1,9 @@
 //! Blocks without a size class: `large` makes them, and here they are counted in the thread's heap.
 
 use super::slot;
-use crate::large;
+use crate::large::{self, LargeBlock};
 use crate::page::descriptor::PageRef;
+use crate::size_class::SizeClass;
 use std::ptr::{self, NonNull};
 
 /// A block of `size` bytes at a multiple of `align`; zero where `zeroed` asks for it. Null when the system refuses.
@@ -14,6 +15,13 @@ pub fn allocate(size: usize, align: usize, zeroed: bool) -> *mut u8 {
     };
     count_allocated(block.bytes);
     block.start.as_ptr()
+}
+
+/// A block of a class without a page; `None` when the system refuses.
+pub fn allocate_single(class: SizeClass) -> Option<LargeBlock> {
+    let block = large::single(class.bytes())?;
+    count_allocated(block.bytes);
+    Some(block)
 }
 
 /// Frees the block of a large or huge page.
