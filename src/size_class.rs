@@ -167,6 +167,12 @@ pub fn use_small_pages() {
     MIDDLE_SLICES.store(1, Ordering::Relaxed);
 }
 
+/// Whether that is so.
+pub fn are_pages_small() -> bool {
+    // Relaxed: decided once, before any page is made.
+    MIDDLE_SLICES.load(Ordering::Relaxed) == 1
+}
+
 /// The largest alignment that every block above [`MAX_SMALL`] has: their sizes are multiples of it.
 pub const MEDIUM_ALIGN: usize = MAX_SMALL / 8;
 

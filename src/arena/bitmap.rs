@@ -222,6 +222,42 @@ mod tests {
     }
 
     proptest! {
+        /// Runs that are clear in both bitmaps, against a search bit by bit.
+        #[test]
+        fn claims_without_find_the_first_clear_run(
+            taken in prop::collection::vec(any::<u64>(), 3),
+            old in prop::collection::vec(any::<u64>(), 3),
+            sparse in prop::collection::vec(any::<u64>(), 3),
+            shift in 0_u32..5,
+            bias in 0_usize..40,
+        ) {
+            // An eighth is set, or there would hardly be a run.
+            let thin = |bits: &[u64]| -> Vec<u64> {
+                bits.iter().zip(&sparse).map(|(a, b)| a & b & (b >> 7)).collect()
+            };
+            let (taken, old) = (thin(&taken), thin(&old));
+            let atomic = |bits: &[u64]| -> Vec<AtomicU64> {
+                bits.iter().map(|&bits| AtomicU64::new(bits)).collect()
+            };
+            let (words, old_words) = (atomic(&taken), atomic(&old));
+            let bitmap = SliceBitmap::new(&words, 192);
+            let others = SliceBitmap::new(&old_words, 192);
+            let count = 1_usize << shift;
+            let is_clear = |at: usize| (taken[at / 64] | old[at / 64]) >> (at % 64) & 1 == 0;
+            let expected = (0..192).find(|&start| {
+                (start + bias).is_multiple_of(count)
+                    && start % 64 + count <= 64
+                    && (start..start + count).all(is_clear)
+            });
+            let slices = SliceCount(count as u32);
+            let found =
+                bitmap.claim_without(&others, (SliceIndex(0), 3), slices, count as u32, bias);
+            prop_assert_eq!(found.map(|found| found.0 as usize), expected);
+            if let Some(found) = found {
+                prop_assert_eq!(bitmap.count(found, slices), slices);
+            }
+        }
+
         /// Claims and releases against a plain vector of flags.
         #[test]
         fn behaves_like_a_vector_of_flags(

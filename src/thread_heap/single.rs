@@ -10,7 +10,7 @@ use super::refill::Refill;
 use super::{Heap, unclassed};
 use crate::config;
 use crate::os;
-use crate::size_class::{CLASSES, SizeClass};
+use crate::size_class::{self, CLASSES, SizeClass};
 use crate::units::KIB;
 use std::cell::Cell;
 
@@ -18,6 +18,8 @@ use std::cell::Cell;
 pub const MAX_PAGED: usize = 17 * KIB;
 /// The least that a window takes.
 const WINDOW_MS: u64 = 500;
+/// The most where address space is scarce: a slice is up to four times as large as its block.
+const IF_SCARCE: u16 = 16;
 /// Marks a class that got a page in the window.
 const PAGED: u16 = u16::MAX;
 
@@ -59,22 +61,25 @@ impl Singles {
     }
 }
 
-/// A block with slices of its own, in place of a fresh page. `None` where the class is to have a page.
+/// A block with slices of its own, in place of a fresh page. `None` where the class is to have a page, or there is no memory.
 #[inline]
 pub fn allocate(heap: &Heap, class: SizeClass) -> Option<Refill> {
     if class.bytes() <= MAX_PAGED {
         return None;
     }
-    let limit = config::single_blocks();
+    let mut limit = config::single_blocks();
+    if size_class::are_pages_small() {
+        limit = limit.min(IF_SCARCE);
+    }
     if heap.singles.is_in_demand(class, os::now_ms(), limit) {
         return None;
     }
     // (Slices have the alignment of every class.)
-    let single = unclassed::allocate_single(class);
-    Some(single.map_or(Refill::NONE, |single| Refill {
+    let single = unclassed::allocate_single(class)?;
+    Some(Refill {
         block: single.start.as_ptr(),
         zero: single.zero,
-    }))
+    })
 }
 
 #[cfg(test)]
