@@ -1,8 +1,8 @@
 //! Blocks with a page or a mapping of their own.
 //!
-//! A large block (up to 32 MiB; down to 17 KiB where its class isn't in demand, `thread_heap/single.rs`) is claimed slices of an arena; the arena's reserve is what makes freeing and
-//! reallocating it cheap. A huge block is a mapping of its own, from a small cache of them where one fits. Both are
-//! nobody's: whoever frees such a block is the only thread that can reach it, so it is released on the spot.
+//! A large block (up to 32 MiB, and from 17 KiB on where its class isn't in demand: `thread_heap/single.rs`) is claimed
+//! slices of an arena; the arena's reserve is what makes freeing and reallocating it cheap. A huge block is a mapping of
+//! its own, from a small cache of them where one fits. Both are nobody's: whoever frees such a block is the only thread that can reach it, so it is released on the spot.
 
 use crate::arena::huge::WHOLE_BLOCK;
 use crate::arena::mappings::{self, Mapping};
@@ -38,9 +38,8 @@ pub fn allocate(size: usize, align: usize, zeroed: bool) -> Option<LargeBlock> {
         large(slices.bytes(), align, zeroed)
     } else {
         let mapping = mappings::allocate(slices.bytes(), align.max(SLICE_SIZE), zeroed)?;
-        let zero = zeroed;
         Some(LargeBlock {
-            zero,
+            zero: zeroed,
             ..register(mapping)?
         })
     }

@@ -415,13 +415,13 @@ fn open_warm(heap: &'static Heap, bin: &Bin, class: SizeClass, page: PageRef) ->
 
 fn open_fresh(heap: &'static Heap, bin: &Bin, class: SizeClass) -> Refill {
     check::before_fresh_page(heap, class);
-    if let Some(single) = single::allocate(heap, class) {
-        return single;
-    }
     background::ensure();
     // The only heap is this one. (Not even the clock is asked.)
     if idle::made() > 1 {
         idle::age(false);
+    }
+    if let Some(single) = single::allocate(heap, class) {
+        return single;
     }
     // Where memory would be taken that isn't resident, while empty pages of other heaps are.
     let first = is_first(bin, class);
