@@ -63,6 +63,8 @@ fn scenario() {
         "lost" => millpond::testing::lose_next_news(),
         step => millpond::testing::skip_refill_step(step.parse().unwrap()),
     }
+    // Pages for the large ones, too.
+    millpond::set_option("single_blocks", "0").unwrap();
     for size in [64, 700, 5000, 100_000] {
         load(size);
     }
