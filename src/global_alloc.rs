@@ -2,7 +2,9 @@
 
 use crate::page::descriptor::PageRef;
 use crate::page::shared_line::Kind;
-use crate::size_class::{MAX_BINNED, MAX_SMALL, MAX_SMALL_ALIGN, MEDIUM_ALIGN, SizeClass};
+use crate::size_class::{
+    MAX_BINNED, MAX_BINNED_ALIGN, MAX_SMALL, MAX_SMALL_ALIGN, MEDIUM_ALIGN, SizeClass,
+};
 use crate::thread_heap::single::MAX_PAGED;
 use crate::thread_heap::{alloc, free, unclassed};
 use crate::{Millpond, arena::registry};
@@ -125,8 +127,8 @@ pub unsafe fn resize_in_place(block: NonNull<u8>, new_size: usize, align: usize)
     let resized = match page.shared().kind() {
         // Smaller, but not by so much that a smaller block would be worth a copy.
         Kind::Binned => (new_size <= bytes && new_size >= bytes / 2).then_some(block),
-        // Slices are too much for what has a page elsewhere.
-        Kind::Large if new_size <= MAX_PAGED => None,
+        // Slices are too much for what has a page elsewhere. (Above its alignment nothing has.)
+        Kind::Large if new_size <= MAX_PAGED && align <= MAX_BINNED_ALIGN => None,
         // SAFETY: the block is the caller's.
         Kind::Large | Kind::Huge => unsafe { unclassed::resize(page, new_size, align) },
         Kind::None => return Resized::Foreign,

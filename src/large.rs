@@ -141,7 +141,8 @@ pub unsafe fn resize(page: PageRef, size: usize, align: usize) -> Option<LargeBl
     }
     // What has a class now may grow to its end without being asked for, as in a page of the class.
     let class = SizeClass::of(size, align);
-    let slices = SliceCount::covering(class.map_or(size, SizeClass::bytes))?;
+    // (A block of no bytes keeps a slice, as in `allocate`.)
+    let slices = SliceCount::covering(class.map_or(size.max(1), SizeClass::bytes))?;
     let bytes = class.map_or(slices.bytes(), SizeClass::bytes);
     let old = page.slices();
     // SAFETY: pages lie above address 0.

@@ -28,8 +28,8 @@
 //!   starts next.
 //! - **Purge** (`arena/reserve.rs`): free slices beyond the reserve go back to the system in the call that frees them.
 //!
-//! Blocks over 128 KiB have slices of their own, those over 32 MiB mappings of their own (`large.rs`,
-//! `arena/mappings.rs`).
+//! Blocks over 128 KiB, and over 17 KiB those of sizes that are rarely asked for (`thread_heap/single.rs`), have slices of
+//! their own, those over 32 MiB mappings of their own (`large.rs`, `arena/mappings.rs`).
 //!
 //! A program's own records can come from the same heaps without a global allocator: [`pool`].
 //! Stacks for fiber runtimes are pooled by `stack` (Linux on x86-64 and AArch64 only; not in the preload library).

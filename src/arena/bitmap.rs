@@ -365,4 +365,39 @@ mod model {
             }
         });
     }
+
+    /// A claim of slices without old contents beside one of any slices.
+    #[test]
+    fn a_claim_without_excludes_the_others() {
+        loom::model(|| {
+            let words: Arc<Vec<AtomicU64>> = Arc::new(vec![AtomicU64::new(0)]);
+            let owners: Arc<Vec<loom::cell::UnsafeCell<u32>>> =
+                Arc::new((0..4).map(|_| loom::cell::UnsafeCell::new(0)).collect());
+            let (theirs, cells) = (words.clone(), owners.clone());
+            let other = loom::thread::spawn(move || {
+                let bitmap = SliceBitmap::new(&theirs, 64);
+                let Some(index) = bitmap.claim(SliceIndex(0), SliceCount(1), 1, 0) else {
+                    panic!("most slices are free");
+                };
+                // SAFETY: the claim excludes everyone else; loom checks exactly that.
+                cells[index.0 as usize].with_mut(|owner| unsafe { *owner = 1 });
+                bitmap.release(index, SliceCount(1));
+            });
+            // The lowest two have none.
+            let old = [AtomicU64::new(!0b11)];
+            let bitmap = SliceBitmap::new(&words, 64);
+            let words_from = (SliceIndex(0), 1);
+            let (old, two) = (SliceBitmap::new(&old, 64), SliceCount(2));
+            if let Some(index) = bitmap.claim_without(&old, words_from, two, 1, 0) {
+                assert_eq!(index, SliceIndex(0));
+                for owner in &owners[..2] {
+                    // SAFETY: as above.
+                    owner.with_mut(|owner| unsafe { *owner = 2 });
+                }
+                bitmap.release(index, two);
+            }
+            other.join().unwrap();
+            assert_eq!(words[0].load(Ordering::Relaxed), 0);
+        });
+    }
 }

@@ -1,10 +1,11 @@
 //! Blocks above 17 KiB without a page: each has slices of its own, like a large block, unless its class is in demand.
 //!
-//! A page of such a class has up to a MiB. A heap that takes a few blocks of each would fill one for each class in time, with
-//! the blocks that it recycles on top, and so would the next heap. Slices serve every heap and every size as soon as
-//! they are freed, but take half a microsecond a block, where a page takes a few nanoseconds. So a class gets pages while a heap takes more
-//! than a thousand blocks of it (option `single_blocks`) within half a second, or a longer purge delay, that its pages don't have:
-//! the others cost a heap at most a thousandth of the time for each class. `docs/decisions/018-single-blocks.md` has the figures.
+//! A page of such a class has up to a MiB. A heap that takes a few blocks of each would fill one for each class in time,
+//! with the blocks that it recycles on top, and so would the next heap. Slices serve every heap and every size as soon as
+//! they are freed, but take half a microsecond a block, where a page takes a few nanoseconds. So a class gets pages
+//! while a heap takes more than a thousand blocks of it (option `single_blocks`) within half a second, or a longer purge
+//! delay, that its pages don't have: the others cost a heap at most a thousandth of the time for each class.
+//! `docs/decisions/018-single-blocks.md` has the figures.
 
 use super::refill::Refill;
 use super::{Heap, unclassed};

@@ -1,4 +1,4 @@
-//! Blocks without a size class: `large` makes them, and here they are counted in the thread's heap.
+//! Blocks without a page of a size class: `large` makes them, and here they are counted in the thread's heap.
 
 use super::slot;
 use crate::large::{self, LargeBlock};
