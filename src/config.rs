@@ -70,8 +70,9 @@ const HEAP_RESERVE_KIB: usize = 2;
 const HUGE_PAGES: usize = 3;
 const HUGE_PAGE_LIMIT_US: usize = 4;
 const SINGLE_BLOCKS: usize = 5;
+const PREFAULT: usize = 6;
 
-const TABLE: [Row; 6] = [
+const TABLE: [Row; 7] = [
     Row {
         name: "purge_delay_ms",
         kind: OptionKind::Number(0, 3_600_000),
@@ -107,6 +108,12 @@ const TABLE: [Row; 6] = [
         kind: OptionKind::Number(0, 60_000),
         default: 1000,
         help: "how many blocks of a size above 17 KiB a thread takes one by one within half a second before they get pages of many, which is faster and takes more memory",
+    },
+    Row {
+        name: "prefault",
+        kind: OptionKind::Switch,
+        default: 1,
+        help: "make the next 32 KiB resident in one call where a large heap grows (256 pages of one thread, 16 to 64 MiB)",
     },
 ];
 
@@ -216,6 +223,12 @@ mod native {
     #[inline]
     pub fn single_blocks() -> u16 {
         VALUES[SINGLE_BLOCKS].load(Relaxed) as u16
+    }
+
+    /// Whether memory is to be made resident ahead of its use.
+    #[inline]
+    pub fn prefault() -> bool {
+        VALUES[PREFAULT].load(Relaxed) == 1
     }
 
     fn row(name: &[u8]) -> Option<usize> {

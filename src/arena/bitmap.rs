@@ -120,6 +120,26 @@ impl<'a> SliceBitmap<'a> {
         None
     }
 
+    /// Where the smallest gap of at least `count` free slices starts, the lowest of them, that lies before a slice in use
+    /// below `limit`. A hint: [`SliceBitmap::claim_at`] decides.
+    pub fn tightest(&self, count: SliceCount, limit: SliceIndex) -> Option<SliceIndex> {
+        let (count, limit) = (count.0 as usize, (limit.0 as usize).min(self.slices));
+        let mut best: Option<(usize, usize)> = None;
+        let mut at = 0;
+        loop {
+            let start = self.next(at, limit, false);
+            let end = self.next(start, limit, true);
+            if end >= limit {
+                return best.map(|(_, start)| SliceIndex(start as u32));
+            }
+            let gap = end - start;
+            if gap >= count && best.is_none_or(|(least, _)| gap < least) {
+                best = Some((gap, start));
+            }
+            at = end;
+        }
+    }
+
     /// Claims exactly this run; false, with nothing changed, if any of its slices is taken or lies beyond the end.
     pub fn claim_at(&self, start: SliceIndex, count: SliceCount) -> bool {
         let (start, count) = (start.0 as usize, count.0 as usize);
@@ -290,6 +310,28 @@ mod tests {
                 let one = bitmap.count(SliceIndex(at as u32), SliceCount(1)).0 == 1;
                 prop_assert_eq!(one, set);
             }
+        }
+
+        #[test]
+        fn tightest_is_the_smallest_gap_that_fits(
+            taken in prop::collection::vec(prop::bool::weighted(0.2), 200),
+            count in 1_usize..12,
+            limit in 0_usize..=200,
+        ) {
+            let words = words(4);
+            let bitmap = SliceBitmap::new(&words, 200);
+            for at in (0..200).filter(|&at| taken[at]) {
+                bitmap.set(SliceIndex(at as u32), SliceCount(1));
+            }
+            let begins = |at: usize| !taken[at] && (at == 0 || taken[at - 1]);
+            let gaps = (0..limit).filter(|&at| begins(at)).filter_map(|start| {
+                let end = (start..limit).find(|&at| taken[at])?;
+                (end - start >= count).then_some((end - start, start))
+            });
+            prop_assert_eq!(
+                bitmap.tightest(SliceCount(count as u32), SliceIndex(limit as u32)),
+                gaps.min().map(|(_, start)| SliceIndex(start as u32))
+            );
         }
 
         #[test]

@@ -172,6 +172,15 @@ mod native {
             };
             // Relaxed: a hint may be out of date.
             let from = hint.map_or(0, |hint| hint.load(Ordering::Relaxed));
+            if usage == Usage::Whole && count >= huge::WHOLE_BLOCK && align == 1 {
+                // Relaxed: a hint.
+                let end = SliceIndex(self.committed.load(Ordering::Relaxed));
+                if let Some(gap) = self.claimed().tightest(count, end)
+                    && self.claimed().claim_at(gap, count)
+                {
+                    return self.open(number, gap, count, usage);
+                }
+            }
             let clean = if usage == Usage::Little && reserve::has_slices() {
                 let words = (SliceIndex(from), CLEAN_WORDS);
                 self.claimed()
@@ -191,6 +200,17 @@ mod native {
                 // is found when a later release lowers the hint, or before an arena is added.
                 let _ = hint.compare_exchange(from, index.0, Ordering::Relaxed, Ordering::Relaxed);
             }
+            self.open(number, index, count, usage)
+        }
+
+        /// Makes a claimed run accessible. `None`, with nothing claimed, when the system refuses.
+        fn open(
+            &self,
+            number: usize,
+            index: SliceIndex,
+            count: SliceCount,
+            usage: Usage,
+        ) -> Option<Run> {
             if !self.commit(index, count) {
                 self.claimed().release(index, count);
                 return None;
@@ -328,7 +348,8 @@ mod native {
             .rev()
             .filter_map(|number| Some((number, arena(number)?)))
         {
-            let mut below = SliceIndex(arena.slices as u32);
+            // What is not accessible was never in use. Relaxed: what others release meanwhile they purge themselves.
+            let mut below = SliceIndex(arena.committed.load(Ordering::Relaxed));
             while given < bytes {
                 let (claimed, dirty) = (arena.claimed(), arena.dirty());
                 let Some((first, run)) = dirty.last_run_without(&claimed, below) else {

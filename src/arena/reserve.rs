@@ -5,9 +5,10 @@
 //!   right now: a program that has freed everything has no use for more. Beyond it, memory is given back in
 //!   the call that releases it, so that it is back although nobody calls us afterwards.
 //! - A program that shows within a window that it wanted the purged memory back (it claims fresh slices just after a
-//!   purge) earns a bonus on top, of at most half of the peak or 32 MiB of it, which what a window didn't need is taken from. It ends when
-//!   the claimed memory falls to half of its lowest while the bonus was earned: a loop comes down to the same level each
-//!   time, so that is another phase.
+//!   purge) earns a bonus on top: four times what it wanted back, since the purges that teach this cost it a fault for each
+//!   system page, and at most the peak. No more of it counts than is in use, or half of the peak, or 32 MiB of it: one that
+//!   goes idle keeps no more. What a window didn't need is taken from it. It ends when the claimed memory falls to half of
+//!   its lowest while the bonus was earned: a loop comes down to the same level each time, so that is another phase.
 //! - Half of what nobody claimed from the reserve for a whole window (the purge delay) is given back at the window's
 //!   end, by whichever slow path comes by, the background thread, or `collect`.
 //!
@@ -21,9 +22,11 @@ use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 const FLOOR: usize = 8 * MIB;
 const CEILING: usize = 32 * MIB;
-/// The bonus is at most the peak divided by this, or all of a peak up to the floor.
-const BONUS_SHARE: usize = 2;
-const BONUS_FLOOR: usize = 32 * MIB;
+/// Where less than that is in use the bonus counts up to the peak divided by this, or up to all of a peak of so much.
+const IDLE_SHARE: usize = 2;
+const IDLE_FLOOR: usize = 32 * MIB;
+/// So much bonus is earned by a byte that somebody would have wanted back.
+const PER_REGRET: usize = 4;
 
 /// All on one line of their own: written at page granularity by any thread.
 #[repr(C, align(128))]
@@ -77,8 +80,9 @@ fn subtract(from: &AtomicUsize, bytes: usize) -> usize {
 
 fn limit() -> usize {
     let claimed = RESERVE.claimed.load(Relaxed);
-    let share = RESERVE.peak.load(Relaxed) / 20;
-    share.min(claimed).clamp(FLOOR, CEILING) + RESERVE.bonus.load(Relaxed)
+    let peak = RESERVE.peak.load(Relaxed);
+    let most = claimed.max(peak / IDLE_SHARE).max(peak.min(IDLE_FLOOR));
+    (peak / 20).min(claimed).clamp(FLOOR, CEILING) + RESERVE.bonus.load(Relaxed).min(most)
 }
 
 /// Slices were claimed, `old` of them with old contents.
@@ -145,14 +149,14 @@ fn note_peak(bytes: usize) {
 
 /// Raises the bonus by what somebody would have wanted back.
 fn earn(regret: usize) {
-    let peak = RESERVE.peak.load(Relaxed);
-    let most = (peak / BONUS_SHARE).max(peak.min(BONUS_FLOOR));
     let bonus = RESERVE.bonus.load(Relaxed);
     let low = RESERVE.low.load(Relaxed);
     if bonus == 0 || low < RESERVE.trough.load(Relaxed) {
         RESERVE.trough.store(low, Relaxed);
     }
-    RESERVE.bonus.store((bonus + regret).min(most), Relaxed);
+    let raised = bonus + PER_REGRET * regret;
+    let most = RESERVE.peak.load(Relaxed);
+    RESERVE.bonus.store(raised.min(most), Relaxed);
 }
 
 /// Ends the bonus when what is in use falls to half of the least that it was while the bonus was earned: the phase

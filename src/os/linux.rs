@@ -157,6 +157,20 @@ pub unsafe fn advise_huge(start: NonNull<u8>, bytes: usize, wanted: bool) {
     unsafe { libc::madvise(start.as_ptr().cast::<c_void>(), bytes, advice) };
 }
 
+/// `MADV_POPULATE_WRITE`, of Linux 5.14 and later. Not in every C library's headers.
+pub(super) const MADV_POPULATE_WRITE: libc::c_int = 23;
+
+/// Makes a range resident, as a first write to each of its system pages would, in one call; whether the system did.
+/// Contents stay as they are.
+///
+/// # Safety
+/// The range lies in a live [`Reservation`] and may be written to. (Off system page boundaries it is refused.)
+pub unsafe fn prefault(start: NonNull<u8>, bytes: usize) -> bool {
+    let _errno = SavedErrno::new();
+    // SAFETY: the caller vouches for the range.
+    unsafe { libc::madvise(start.as_ptr().cast::<c_void>(), bytes, MADV_POPULATE_WRITE) == 0 }
+}
+
 /// Gives the memory of a range back to the system; it reads as zero afterwards.
 ///
 /// # Safety

@@ -1,6 +1,6 @@
 //! The part of the OS layer on Linux that is for stacks: guards, and what a range holds at its end.
 
-use super::linux::SavedErrno;
+use super::linux::{MADV_POPULATE_WRITE, SavedErrno};
 use memmap2::MmapOptions;
 use std::ffi::c_void;
 use std::ptr::NonNull;
@@ -30,8 +30,6 @@ pub fn page_bytes() -> usize {
 
 /// `MADV_GUARD_INSTALL`, of Linux 6.13 and later. Not in every C library's headers.
 const MADV_GUARD_INSTALL: libc::c_int = 102;
-/// `MADV_POPULATE_WRITE`, of Linux 5.14 and later. As above.
-const MADV_POPULATE_WRITE: libc::c_int = 23;
 
 /// Makes the range a guard, any access to which is a fault, without a map entry of its own: a mark in the page table
 /// that stays until the range is unmapped, whatever is discarded. False where the system refuses.

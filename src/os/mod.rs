@@ -7,6 +7,7 @@
 //!   `commit(range)` makes it accessible again and answers false where the system refuses.
 //! - `discard(range)` gives the memory back at once; the range stays accessible and reads as zero afterwards.
 //! - `give_back(range)` does the same or nothing; `resident(range)` counts what is resident at its start.
+//! - `prefault(range)` makes a range resident in one call, or does nothing.
 //! - `advise_huge(range, wanted)` says whether a range is to have huge pages; advice.
 //! - `install_guard(range)` makes a range a guard that costs no map entry, where `installs_guards()` says that there
 //!   are such; `advise_stacks()` and `resident_depth(range)` are for stacks.

@@ -15,6 +15,7 @@ pub mod fresh;
 pub mod idle;
 #[cfg(preload)]
 pub mod initial_exec;
+pub mod prefault;
 pub mod recycle;
 pub mod refill;
 pub mod settle;

@@ -27,7 +27,8 @@
 
 use super::alloc::pop;
 use super::{
-    Bin, Heap, VACANT, background, check, fork, fresh, idle, recycle, settle, single, slot,
+    Bin, Heap, VACANT, background, check, fork, fresh, idle, prefault, recycle, settle, single,
+    slot,
 };
 use crate::abort;
 use crate::arena::{self, reserve, shelves};
@@ -361,6 +362,7 @@ fn carve(heap: &Heap, bin: &Bin, page: PageRef) -> Refill {
     let bytes = class.bytes();
     let holes = owned.holes.get();
     let clean = owned.clean.get() && holes == 0;
+    prefault::before_carving(heap, page, owned, CARVE_BYTES);
     let least = owned.resident_uncarved().clamp(1, CARVE_RESIDENT);
     let blocks = owned.take_uncarved(((CARVE_BYTES / bytes) as u32).max(least));
     if owned.holes.get() != holes {
