@@ -51,6 +51,9 @@ pub fn flush_class(heap: &'static Heap, class: SizeClass) {
     let bytes = bin.bytes.replace(0);
     let mut list = bin.free.replace(ptr::null_mut());
     heap.recycling.stop(class);
+    if page.is_some() {
+        heap.recycling.leave(class);
+    }
     let mut own = 0;
     loop {
         let Some(block) = NonNull::new(list) else {

@@ -207,7 +207,7 @@ unsafe fn free_without_credit(block: NonNull<u8>, offset: BinOffset, heap: &'sta
         return unsafe { free_to_page(heap, page, block) };
     }
     let bin = heap.bin_at(offset);
-    recycle::set_aside(heap, bin, offset.class());
+    recycle::set_aside(heap, bin, offset);
     heap.counters.recycled.add(1);
     // SAFETY: the caller gives the block up.
     unsafe { bin.push(block.cast()) };

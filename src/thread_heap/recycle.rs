@@ -13,7 +13,10 @@
 //! - Only for classes above 1 KiB: below, the other path is cheap, and recycling foreign blocks would invite
 //!   false sharing.
 //! - Only in bins that allocate: the first refill opens a bin, so a thread that only frees hoards nothing.
-//! - A bin may set one batch (256 KiB) aside, and more only while the heap allocates what it frees: a refill by freed
+//! - A batch has 256 KiB. Where less than 64 MiB are in use, and the heap has blocks of more than two such classes, it has less,
+//!   down to 64 KiB: all its bins' lists would be a large part of the process. Wherever batches are counted, they count
+//!   as full ones.
+//! - A bin may set one batch aside, and more only while the heap allocates what it frees: a refill by freed
 //!   blocks allows eight batches more, or fewer where batches were returned lately. A bin that asks in vain is shut until
 //!   the next such refill, or its own. A phase that frees everything thus keeps a batch per class, and at most 2 MiB more.
 //! - All batches of a heap together are at most an eighth of the other memory in use, and 64 MiB. When that memory is
@@ -40,8 +43,13 @@ use std::cell::Cell;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// The bytes of blocks in a batch, about.
+/// The most bytes of blocks in a batch, about, and the least.
 const BATCH_BYTES: usize = 256 * KIB;
+const SMALLEST: usize = 64 * KIB;
+/// Between the two, a batch has the memory in use divided by this, or what keeps one of each class that the heap uses below so
+/// many bytes, if that is more.
+const PART: usize = 256;
+const TOGETHER: usize = 512 * KIB;
 /// The most that a heap may set aside, whatever is in use.
 const MAX_BATCHES: usize = 64 * MIB / BATCH_BYTES;
 /// How many batches a refill by freed blocks allows.
@@ -131,6 +139,10 @@ pub struct Recycling {
     /// How many that is after each such refill, times [`USES`]: fewer where batches were returned to their pages lately,
     /// which is twice the work, more where they were used.
     worth: Cell<u32>,
+    /// The bytes of a batch, about: see [`Recycling::measure`].
+    size: Cell<u32>,
+    /// How many recycled classes have a current page.
+    classes: Cell<u32>,
     /// Bytes of pages released since the last refill by freed blocks.
     released: Cell<usize>,
     /// A bit for each recycled class that asked for credit in vain since then.
@@ -155,6 +167,8 @@ impl Recycling {
             count: Cell::new(0),
             allowance: Cell::new(0),
             worth: Cell::new(ALLOWANCE * USES),
+            size: Cell::new(SMALLEST as u32),
+            classes: Cell::new(0),
             released: Cell::new(0),
             refused: Cell::new(0),
             ebbing: Cell::new(false),
@@ -167,6 +181,36 @@ impl Recycling {
 
     fn of(&self, class: SizeClass) -> &Batches {
         &self.batches[class.0 as usize]
+    }
+
+    /// The credit of a bin for a batch.
+    fn full_credit(&self, class: SizeClass) -> i32 {
+        (self.size.get() / class.bytes() as u32) as i32
+    }
+
+    /// Decides how large batches are from now on. Now and then, not for each batch: the memory in use is a shared line.
+    fn measure(&self) {
+        let size = reserve::claimed_bytes() / PART;
+        let evenly = TOGETHER / self.classes.get().max(1) as usize;
+        let size = size.max(evenly).clamp(SMALLEST, BATCH_BYTES);
+        self.size.set(size as u32);
+    }
+
+    /// Notes that a bin has a page now.
+    #[cold]
+    #[inline(never)]
+    pub fn open(&self, class: SizeClass) {
+        if applies(class.bin()) {
+            self.classes.set(self.classes.get() + 1);
+            self.measure();
+        }
+    }
+
+    /// Notes that a bin has none any more.
+    pub fn leave(&self, class: SizeClass) {
+        if applies(class.bin()) {
+            self.classes.set(self.classes.get() - 1);
+        }
     }
 
     /// Takes the credit of a bin that is being flushed.
@@ -248,10 +292,6 @@ fn others(batches: usize, share: usize) -> usize {
     bytes / share / BATCH_BYTES
 }
 
-fn full_credit(class: SizeClass) -> i32 {
-    (BATCH_BYTES / class.bytes()) as i32
-}
-
 fn recycled_classes() -> impl Iterator<Item = SizeClass> {
     (FROM.class().0..CLASSES as u8).map(SizeClass)
 }
@@ -309,16 +349,19 @@ pub fn may_set_aside(heap: &Heap, offset: BinOffset) -> bool {
 }
 
 /// Sets the bin's list aside as a batch, and spends one of the new credit.
-pub fn set_aside(heap: &Heap, bin: &Bin, class: SizeClass) {
+pub fn set_aside(heap: &Heap, bin: &Bin, offset: BinOffset) {
     let recycling = &heap.recycling;
+    let batches = recycling.at(offset);
     if let Some(list) = NonNull::new(bin.free.replace(ptr::null_mut())) {
-        recycling.of(class).push(list);
+        batches.push(list);
         recycling.count.set(recycling.count.get() + 1);
         recycling
             .allowance
             .set(recycling.allowance.get().saturating_sub(1));
     }
-    recycling.of(class).credit.set(full_credit(class) - 1);
+    batches
+        .credit
+        .set(recycling.full_credit(offset.class()) - 1);
     recycling.swept.set(false);
 }
 
@@ -330,7 +373,7 @@ pub fn take_batch(heap: &Heap, bin: &Bin, class: SizeClass) -> Option<NonNull<Bl
         return None;
     }
     let batches = heap.recycling.of(class);
-    batches.credit.set(full_credit(class));
+    batches.credit.set(heap.recycling.full_credit(class));
     heap.recycling.swept.set(false);
     let list = pop(heap, class)?;
     let worth = &heap.recycling.worth;
@@ -449,6 +492,7 @@ fn return_old(heap: &'static Heap) {
         return;
     }
     recycling.aged.set(now);
+    recycling.measure();
     recycling.trimming.set(true);
     for class in recycled_classes() {
         let batches = recycling.of(class);

@@ -335,7 +335,9 @@ fn make_current(heap: &'static Heap, bin: &Bin, page: PageRef) {
             settle::replace(heap, old);
         }
     } else {
-        bin.bytes.set(owned(page).class.get().page_slices().bytes());
+        let class = owned(page).class.get();
+        bin.bytes.set(class.page_slices().bytes());
+        heap.recycling.open(class);
     }
     owned(page).stand(Place::Current);
     bin.start.set(page.shared().start().addr());
