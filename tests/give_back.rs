@@ -30,7 +30,7 @@ fn a_bonus_ends_with_the_phase_that_earned_it() {
     let start = resident();
     fill(&mut base, 200, 96 * MIB);
     for _ in 0..20 {
-        fill(&mut churn, 18_000, 64 * MIB);
+        fill(&mut churn, 12_000, 64 * MIB);
         churn.drain(..).for_each(Block::free);
     }
     let reserve = millpond::stats().reserve_bytes / MIB;
