@@ -38,8 +38,8 @@
 //!
 //! The reserve of free memory is 5% of the recent peak, at least 8 and at most 32 MiB, above 8 no more than is in use;
 //! and while the program shows that it wants its memory back as much more as is in use, or half of the peak, or 32 MiB of
-//! it. Of freed blocks over 32 MiB, at most four mappings of at most 256 MiB each keep their address space for the next such block, for one to two
-//! purge delays; what they hold resident is part of the reserve. Larger ones are unmapped at once. `collect(true)`
+//! it. Of freed blocks over 32 MiB, at most four mappings of at most 256 MiB each keep their address space for the
+//! next such block, for one to two purge delays; what they hold resident is part of the reserve. Larger ones are unmapped at once. `collect(true)`
 //! gives all of it back.
 //!
 //! # Limits

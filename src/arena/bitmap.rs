@@ -121,7 +121,8 @@ impl<'a> SliceBitmap<'a> {
     }
 
     /// Where the smallest gap of at least `count` free slices starts, the lowest of them, that lies before a slice in use
-    /// below `limit`. A hint: [`SliceBitmap::claim_at`] decides.
+    /// below `limit`. A hint: [`SliceBitmap::claim_at`] decides. Reads a word for each 64 slices below the limit, as a claim of so
+    /// many slices from the lowest on does where it finds none.
     pub fn tightest(&self, count: SliceCount, limit: SliceIndex) -> Option<SliceIndex> {
         let (count, limit) = (count.0 as usize, (limit.0 as usize).min(self.slices));
         let mut best: Option<(usize, usize)> = None;
