@@ -443,4 +443,35 @@ mod model {
             assert_eq!(words[0].load(Ordering::Relaxed), 0);
         });
     }
+
+    /// A claim of the tightest gap beside one of its first slice and a release.
+    #[test]
+    fn a_claim_of_the_tightest_gap_excludes_the_others() {
+        loom::model(|| {
+            // Slices 0 and 1 are a gap, 2 is in use.
+            let words: Arc<Vec<AtomicU64>> = Arc::new(vec![AtomicU64::new(0b100)]);
+            let owner = Arc::new(loom::cell::UnsafeCell::new(0));
+            let (theirs, cell) = (words.clone(), owner.clone());
+            let other = loom::thread::spawn(move || {
+                let bitmap = SliceBitmap::new(&theirs, 64);
+                let one = SliceCount(1);
+                if bitmap.claim_at(SliceIndex(0), one) {
+                    // SAFETY: the claim excludes everyone else; loom checks exactly that.
+                    cell.with_mut(|owner| unsafe { *owner = 1 });
+                    bitmap.release(SliceIndex(0), one);
+                }
+            });
+            let (bitmap, two) = (SliceBitmap::new(&words, 64), SliceCount(2));
+            if let Some(gap) = bitmap.tightest(two, SliceIndex(64))
+                && bitmap.claim_at(gap, two)
+            {
+                assert_eq!(gap, SliceIndex(0));
+                // SAFETY: as above.
+                owner.with_mut(|owner| unsafe { *owner = 2 });
+                bitmap.release(gap, two);
+            }
+            other.join().unwrap();
+            assert_eq!(words[0].load(Ordering::Relaxed), 0b100);
+        });
+    }
 }
