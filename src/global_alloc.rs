@@ -5,6 +5,7 @@ use crate::page::shared_line::Kind;
 use crate::size_class::{
     MAX_BINNED, MAX_BINNED_ALIGN, MAX_SMALL, MAX_SMALL_ALIGN, MEDIUM_ALIGN, SizeClass,
 };
+use crate::thread_heap::foreign::foreign;
 use crate::thread_heap::single::MAX_PAGED;
 use crate::thread_heap::{alloc, free, unclassed};
 use crate::{Millpond, arena::registry};
@@ -90,7 +91,7 @@ unsafe fn resize(this: &Millpond, ptr: *mut u8, layout: Layout, new_size: usize)
     match unsafe { resize_in_place(block, new_size, layout.align()) } {
         Resized::Done(resized) => return resized.as_ptr(),
         Resized::Copy(usable) => debug_assert!(layout.size() <= usable),
-        Resized::Foreign => free::foreign(block),
+        Resized::Foreign => foreign(block),
     }
     // SAFETY: realloc's contract: the new size, rounded up to the alignment, doesn't overflow.
     let new_layout = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
@@ -151,6 +152,6 @@ fn page_of(block: NonNull<u8>) -> Option<PageRef> {
 pub fn usable_size(block: NonNull<u8>) -> usize {
     match page_of(block) {
         Some(page) => page.shared().block_bytes(),
-        None => free::foreign(block),
+        None => foreign(block),
     }
 }

@@ -3,6 +3,7 @@
 pub mod address_order;
 pub mod news;
 pub mod pending;
+mod prefetch;
 pub mod remote;
 
 use crate::sync::OwnedCell;

@@ -117,6 +117,13 @@ impl RemoteWord {
         }
     }
 
+    /// How many blocks are free besides the list's first one; in another state than QUEUED, or where none is, more than a page
+    /// can have.
+    const fn others_if_queued(self) -> u32 {
+        const QUEUED: u32 = (RemoteWord::of_state(State::Queued).0 >> COUNT_SHIFT) as u32;
+        (((self.0 & !THINNED) >> COUNT_SHIFT) as u32).wrapping_sub(QUEUED + 1)
+    }
+
     /// As [`RemoteWord::with`], where the list has blocks.
     const fn with_more(self, offset: u64) -> Self {
         Self((self.0 & !OFFSET_MASK | offset) + ONE)
@@ -307,8 +314,8 @@ impl RemoteList {
         }
     }
 
-    /// As [`RemoteList::push`], in the usual case: the list has blocks already, and doesn't get all of them by this one. How many
-    /// it has then. None, with nothing changed, otherwise.
+    /// As [`RemoteList::push`], in the usual case: the list has blocks already, and doesn't get all of them by this one. The word
+    /// that it has then. None, with nothing changed, otherwise.
     ///
     /// # Safety
     /// As for [`RemoteList::push`]; after none, the block is the caller's still.
@@ -318,29 +325,48 @@ impl RemoteList {
         page_start: *mut u8,
         block: NonNull<Block>,
         capacity: u32,
-    ) -> Option<u32> {
-        const QUEUED: u64 = RemoteWord::of_state(State::Queued).0 >> COUNT_SHIFT;
-        let offset = (block.as_ptr().addr() - page_start.addr()) as u64 / 8;
+    ) -> Option<RemoteWord> {
         // Relaxed, as in `push`.
-        let mut seen = RemoteWord(self.0.load(Ordering::Relaxed));
+        let mut seen = self.peek();
         loop {
-            // The count, or in another state much more.
-            let count = ((seen.0 & !THINNED) >> COUNT_SHIFT).wrapping_sub(QUEUED);
-            if count == 0 || count.wrapping_add(1) >= u64::from(capacity) {
-                return None;
+            // SAFETY: passed on.
+            match unsafe { self.push_onto(seen, page_start, block, capacity) } {
+                Ok(word) => return Some(word),
+                Err(Some(now)) => seen = now,
+                Err(None) => return None,
             }
-            let next = page_start.wrapping_add(seen.head() as usize * 8).cast();
-            // SAFETY: as in `push`.
-            unsafe { Block::link(block, next) };
-            let new = seen.with_more(offset);
-            // As in `push`.
-            match self
-                .0
-                .compare_exchange_weak(seen.0, new.0, Ordering::AcqRel, Ordering::Relaxed)
-            {
-                Ok(_) => return Some(count as u32 + 1),
-                Err(now) => seen = RemoteWord(now),
-            }
+        }
+    }
+
+    /// As [`RemoteList::push_among`], if the word is what the caller thinks it is, from wherever it has it: equal words are equal
+    /// states. The word where it isn't, none where this is no usual case.
+    ///
+    /// # Safety
+    /// As for [`RemoteList::push_among`]; after an error, the block is the caller's still.
+    #[inline(always)]
+    pub unsafe fn push_onto(
+        &self,
+        seen: RemoteWord,
+        page_start: *mut u8,
+        block: NonNull<Block>,
+        capacity: u32,
+    ) -> Result<RemoteWord, Option<RemoteWord>> {
+        // Few registers do here, so that none has to be saved: see decision 002.
+        let offset = (block.as_ptr().addr() - page_start.addr()) as u64 / 8;
+        if seen.others_if_queued() >= capacity.saturating_sub(2) {
+            return Err(None);
+        }
+        let next = page_start.wrapping_add(seen.head() as usize * 8).cast();
+        // SAFETY: as in `push`.
+        unsafe { Block::link(block, next) };
+        let new = (seen.0 & !OFFSET_MASK) + (offset + ONE);
+        // As in `push`.
+        match self
+            .0
+            .compare_exchange_weak(seen.0, new, Ordering::AcqRel, Ordering::Relaxed)
+        {
+            Ok(_) => Ok(RemoteWord(new)),
+            Err(now) => Err(Some(RemoteWord(now))),
         }
     }
 
@@ -722,6 +748,50 @@ mod model {
             world.run(|| settle(world.announced.swap(0, Ordering::Acquire)));
             settle(world.announced.swap(0, Ordering::Acquire));
             assert!(world.remote().peek() == RemoteWord::IDLE);
+            check_blocks(&world, found);
+        });
+    }
+
+    /// A push onto a word that the pusher has from before, while the owner drains and the block comes back: where the word is the
+    /// same again, the push stands, though it isn't the same list.
+    #[test]
+    fn a_push_onto_a_word_from_before() {
+        check(4, || {
+            let world = Arc::new(World {
+                page: Page::new(3),
+                announced: AtomicU32::new(0),
+            });
+            let start = world.page.start().as_ptr();
+            assert!(!world.push(0));
+            let seen = world.remote().peek();
+            let pusher = {
+                let world = world.clone();
+                loom::thread::spawn(move || {
+                    let (start, block) = (world.page.start().as_ptr(), world.page.block(1));
+                    // SAFETY: as in `World::push`.
+                    let pushed = unsafe { world.remote().push_onto(seen, start, block, 3) };
+                    match pushed {
+                        Ok(word) => assert_eq!(word.count(), 2),
+                        Err(now) => {
+                            assert!(now.is_some_and(|now| now != seen));
+                            world.push(1);
+                        }
+                    }
+                })
+            };
+            let mut found = Vec::new();
+            if let Some(chain) = world.remote().drain(start) {
+                found.extend(walk(chain));
+            }
+            if found == [world.page.block(0)] {
+                found.clear();
+                world.push(0);
+            }
+            pusher.join().unwrap();
+            if let Some(chain) = world.remote().drain(start) {
+                found.extend(walk(chain));
+            }
+            assert_eq!(world.announced.load(Ordering::Relaxed), 1);
             check_blocks(&world, found);
         });
     }

@@ -2,7 +2,7 @@
 
 use crate::free_list::Block;
 use crate::free_list::news::{Announced, Leased, News};
-use crate::free_list::remote::{DoubleFree, Pushed, RemoteList};
+use crate::free_list::remote::{DoubleFree, Pushed, RemoteList, RemoteWord};
 use crate::page::in_flight::{self, InFlight};
 use crate::size_class::BinOffset;
 use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
@@ -261,19 +261,41 @@ pub struct RemoteFree<H> {
 }
 
 /// What [`remote_free`] does in most cases, in as few instructions: for a page into which others freed before and that isn't
-/// wholly free by this. Whether it became sparse, as in [`RemoteFree::sparse`]; none, with nothing done, in other cases.
+/// wholly free by this. The page's word after it; none, with nothing done, in other cases.
 ///
 /// # Safety
 /// As for [`remote_free`]; after none, the block is the caller's still.
 #[inline(always)]
-pub unsafe fn remote_free_among<P: RemotePage>(page: &P, block: NonNull<Block>) -> Option<bool> {
+pub unsafe fn remote_free_among<P: RemotePage>(
+    page: &P,
+    block: NonNull<Block>,
+) -> Option<RemoteWord> {
     let shared = page.shared();
     shared.in_flight.enter();
-    let capacity = shared.capacity();
+    let (start, capacity) = (shared.start(), shared.capacity());
     // SAFETY: passed on.
-    let count = unsafe { shared.remote.push_among(shared.start(), block, capacity) };
+    let word = unsafe { shared.remote.push_among(start, block, capacity) };
     shared.in_flight.leave();
-    count.map(|count| count == sparse_from(capacity))
+    word
+}
+
+/// As [`remote_free_among`], if `seen` is the page's word still.
+///
+/// # Safety
+/// As for [`remote_free_among`].
+#[inline(always)]
+pub unsafe fn remote_free_onto<P: RemotePage>(
+    page: &P,
+    seen: RemoteWord,
+    block: NonNull<Block>,
+) -> Option<RemoteWord> {
+    let shared = page.shared();
+    shared.in_flight.enter();
+    let (start, capacity) = (shared.start(), shared.capacity());
+    // SAFETY: passed on.
+    let word = unsafe { shared.remote.push_onto(seen, start, block, capacity) };
+    shared.in_flight.leave();
+    word.ok()
 }
 
 /// Frees `block` into a page of a heap that the caller doesn't hold: one compare-and-swap, and one more where the

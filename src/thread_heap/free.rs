@@ -1,23 +1,14 @@
 //! Freeing. The fast path is [`free_small`]: a block of its bin's current page goes onto the bin's list. Otherwise
 //! [`free_elsewhere`]: the registry finds the page, and the block goes onto its page's local list, or onto its page's remote
-//! list. Above 1 KiB, [`free_recycled_elsewhere`]: mostly it goes onto the bin's list all the same, as recycled.
+//! list (`free_remote.rs`). Above 1 KiB, [`free_recycled_elsewhere`]: mostly it goes onto the bin's list all the same, as recycled.
 
-use super::{Heap, exit, follow, recycle, settle, slot, sparse, unclassed};
+use super::foreign::{DOUBLE_FREE, foreign};
+use super::{Heap, follow, free_remote, recycle, settle, slot, sparse};
 use crate::abort;
-use crate::arena::{registry, reserve};
-use crate::large;
+use crate::arena::registry;
 use crate::page::descriptor::{PageRef, Place};
-use crate::page::shared_line::{Kind, remote_free, remote_free_among};
 use crate::size_class::BinOffset;
-use std::cell::Cell;
 use std::ptr::NonNull;
-
-const DOUBLE_FREE: &str =
-    "this block is freed twice, or was never allocated; look for a second free of it";
-const FOREIGN: &str =
-    "freeing a pointer that Millpond did not allocate, or whose block is freed already";
-const INTERIOR: &str =
-    "freeing a pointer into the middle of a block; free takes the pointer that alloc returned";
 
 /// Frees a block of a size that the heap's table covers. The alignment of its layout doesn't matter: it decides the class
 /// only where the size isn't a multiple of it, and such a block is in no page of the size's bin.
@@ -321,7 +312,7 @@ unsafe fn free_to_page(heap: &'static Heap, page: PageRef, block: NonNull<u8>) {
         unsafe { free_locally(heap, page, block) }
     } else {
         // SAFETY: passed on.
-        unsafe { free_remotely(block, page, heap) }
+        unsafe { free_remote::free(block, page, heap) }
     }
 }
 
@@ -336,46 +327,6 @@ unsafe fn free_locally(heap: &'static Heap, page: PageRef, block: NonNull<u8>) {
     // SAFETY: the block is the caller's to give.
     if unsafe { owned.push_local(block.cast()) } {
         local_event(block, page, heap);
-    }
-}
-
-/// A free into a page that isn't the thread's.
-///
-/// # Safety
-/// As for [`free_to_page`].
-#[inline(never)]
-unsafe fn free_remotely(block: NonNull<u8>, page: PageRef, heap: &'static Heap) {
-    // (A page that nobody owns never takes this way.)
-    // SAFETY: passed on.
-    if let Some(sparse) = unsafe { remote_free_among(page, block.cast()) } {
-        slot::count_remote_free(heap);
-        if sparse {
-            note_sparse(heap, page);
-        }
-        return;
-    }
-    // SAFETY: passed on: the block is the caller's still.
-    unsafe { free_remotely_and_tell(block, page, heap) }
-}
-
-/// As [`free_remotely`], where that is more than one push.
-///
-/// # Safety
-/// As for [`free_to_page`].
-#[inline(never)]
-unsafe fn free_remotely_and_tell(block: NonNull<u8>, page: PageRef, heap: &'static Heap) {
-    // SAFETY: passed on.
-    if let Some(owner) = unsafe { free_to_others(heap, page, block) } {
-        exit::serve_abandoned(owner);
-    }
-}
-
-/// Notes that a page of another heap became sparse.
-#[cold]
-#[inline(never)]
-fn note_sparse(heap: &'static Heap, page: PageRef) {
-    if let Some(other) = sparse::note_others(heap, page) {
-        exit::settle_and_park(other);
     }
 }
 
@@ -394,7 +345,7 @@ pub unsafe fn return_block(heap: &'static Heap, block: NonNull<u8>) -> Option<&'
         return None;
     }
     // SAFETY: passed on.
-    unsafe { free_to_others(heap, page, block) }
+    unsafe { free_remote::free_and_announce(heap, page, block) }
 }
 
 /// A local free that changes where its page stands.
@@ -429,69 +380,4 @@ fn local_event(block: NonNull<u8>, page: PageRef, heap: &'static Heap) {
     }
     settle::replace(heap, page);
     recycle::trim(heap);
-}
-
-/// A free into a page of another heap, or of a block that has a page or mapping of its own. What it returns is as for
-/// [`return_block`].
-///
-/// # Safety
-/// As for [`return_block`]; `page` is the block's.
-#[inline(always)]
-unsafe fn free_to_others(
-    heap: &'static Heap,
-    page: PageRef,
-    block: NonNull<u8>,
-) -> Option<&'static Heap> {
-    if page.shared().owner().is_null() {
-        // SAFETY: passed on.
-        unsafe { free_unowned(page, block) };
-        return None;
-    }
-    slot::count_remote_free(heap);
-    // Asked for before the push that fills the page: after it, the page may be another's, or no page any more.
-    let bytes = Cell::new(0);
-    let wants_purge = || {
-        bytes.set(settle::bytes_of(page));
-        reserve::over_with(bytes.get())
-    };
-    // SAFETY: the block is a live one of this page, and is given up.
-    let done = unsafe { remote_free(page, block.cast(), wants_purge, || settle::discard(page)) };
-    let Ok(done) = done else {
-        abort::misuse(block.addr().get(), DOUBLE_FREE)
-    };
-    if done.pinned {
-        reserve::pin(bytes.get());
-    }
-    if done.sparse {
-        note_sparse(heap, page);
-    }
-    // SAFETY: heaps are never unmapped.
-    done.serve.map(|owner| unsafe { owner.as_ref() })
-}
-
-/// Frees a block that has a page or mapping of its own.
-///
-/// # Safety
-/// As for [`free`].
-#[cold]
-#[inline(never)]
-unsafe fn free_unowned(page: PageRef, block: NonNull<u8>) {
-    match page.shared().kind() {
-        Kind::Large | Kind::Huge if page.shared().start() == block.as_ptr() => {
-            // SAFETY: the block is the page's only one, and is given up.
-            unsafe { unclassed::free(page) }
-        }
-        _ => foreign(block),
-    }
-}
-
-/// Ends the process because of a pointer that isn't a block's.
-#[cold]
-#[inline(never)]
-pub fn foreign(block: NonNull<u8>) -> ! {
-    crate::stats::counters::shard(block.addr().get())
-        .registry_misses
-        .add_shared(1);
-    let inside = large::holding(block.addr().get()).is_some();
-    abort::misuse(block.addr().get(), if inside { INTERIOR } else { FOREIGN })
 }

@@ -7,7 +7,7 @@ use super::{Heap, VACANT};
 use std::arch::{asm, global_asm};
 
 /// Bytes of the slot. All but the heap are zero in a new thread.
-const BYTES: usize = 40;
+const BYTES: usize = 56;
 
 static_assertions::const_assert_eq!(size_of::<Slot>(), BYTES);
 static_assertions::const_assert_eq!(std::mem::offset_of!(Slot, heap), 0);

@@ -9,12 +9,15 @@ pub mod check;
 pub mod collect;
 pub mod exit;
 pub mod follow;
+pub mod foreign;
 pub mod fork;
 pub mod free;
+mod free_remote;
 pub mod fresh;
 pub mod idle;
 #[cfg(preload)]
 pub mod initial_exec;
+pub mod last_remote;
 pub mod prefault;
 pub mod recycle;
 pub mod refill;
@@ -34,6 +37,7 @@ use crate::page::queue::PageQueue;
 use crate::page::shared_line::{RemotePage, SharedLine};
 use crate::size_class::{BIN_BYTES, BinOffset, BinTable, CLASSES, PAGE_SIZES, SizeClass};
 use crate::stats::Counters;
+use last_remote::LastRemote;
 use recycle::Recycling;
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
@@ -111,6 +115,8 @@ pub struct Heap {
     pub pending: Pending<Descriptor>,
     /// Partly used pages may hold frees that the statistics have not counted.
     pub uncounted: Cell<bool>,
+    /// The last remote word.
+    last_remote: LastRemote,
     /// Held by a live thread, not for a moment; decides how drained blocks are counted.
     pub tenanted: Cell<bool>,
     /// How many walks of [`idle::age`] it has been without a thread. Lease holder writes, anyone reads.
@@ -167,6 +173,7 @@ impl Heap {
             singles: single::Singles::new(),
             pending: Pending::new(),
             uncounted: Cell::new(false),
+            last_remote: LastRemote::new(),
             tenanted: Cell::new(false),
             waited: AtomicU8::new(0),
             rest: taken_back::Rest::new(),

@@ -3,11 +3,11 @@
 //! ```text
 //!  1  the bin's page: blocks on its local list                               reused
 //!  2  the bin's page: the next blocks, if their memory was in use before     carved
-//!  3  the bin's page: its remote list, drained in place                      reused   (active)
+//!  3  the bin's page: its remote list, drained in place, if ripe             reused   (active)
 //!  4  pages with news: each is drained and moves to its place                         (active, partial and full alike)
 //!  5  the first of the bin's partly used pages, if ripe                      reused
 //!  6  an empty page of the class that the heap kept, carved anew             reused
-//!  7  partly used pages with however few blocks                              reused
+//!  7  the bin's page and partly used ones with however few blocks            reused   (active)
 //!  8  uncarved blocks of the bin's pages                                     carved
 //!  9  an empty page of any class that the heap kept, or put on its shelf     reused
 //! 10  a page of a heap without a thread                                      reused
@@ -18,9 +18,9 @@
 //!
 //! The first page of a class, if it is larger than a slice, is a fresh one, and one without old contents: see [`is_first`].
 //!
-//! A page is ripe when a quarter of its blocks are free. One that other threads are still freeing into gives few
-//! blocks now and more later; left alone while there is something better at no cost in memory, it often becomes
-//! wholly free, and is then carved anew, in order and without reading a link.
+//! A page is ripe when all of its blocks are free, of those above 4 KiB a quarter. One that other threads are still freeing
+//! into gives few blocks now and more later; left alone while there is something better at no cost in memory, it often
+//! becomes wholly free, and is then carved anew, in order and without reading a link.
 //! `docs/decisions/015-order-of-reuse.md` has the figures.
 //!
 //! The work is proportional to the pages with news; no list is scanned in the hope of finding some.
@@ -44,10 +44,12 @@ use std::ptr::{self, NonNull};
 const NEWS_LIMIT: usize = 64;
 /// How often a refill goes back because news arrived just before it would take a fresh page.
 const ROUNDS: u32 = 3;
-/// A page is ripe when its free blocks times this are at least the carved ones.
+/// A page of large blocks is ripe when its free blocks times this are at least the carved ones.
 const RIPE: u32 = 4;
 /// Fewer blocks than this aren't worth sorting.
 const SORT_FROM: u32 = 16;
+/// Nor is a list whose blocks times this are less than the page's carved ones.
+const SORT_DENSITY: u32 = 4;
 /// About how many bytes of blocks are linked at a time.
 const CARVE_BYTES: usize = 4 * KIB;
 /// But so many blocks, if there are, where that probably costs no page fault.
@@ -194,14 +196,18 @@ fn from_ripe(heap: &'static Heap, bin: &Bin, class: SizeClass, limit: usize) -> 
             heap.counters.carved_refills.add(1);
             return Some(carve(heap, bin, page));
         }
-        if let Some(block) = drain_active(heap, bin, page) {
+        if is_ripe(page, page.shared().remote().peek().count())
+            && let Some(block) = drain_active(heap, bin, page)
+        {
             return Some(reused(heap, block));
         }
     }
     if !check::news_is_off() {
         let settled = settle::settle_some(heap, limit);
         if settled > 0
-            && let Some(block) = bin.page.get().and_then(|page| take_local(heap, bin, page))
+            && let Some(page) = bin.page.get()
+            && is_ripe(page, owned(page).local_count())
+            && let Some(block) = take_local(heap, bin, page)
         {
             return Some(reused(heap, block));
         }
@@ -218,6 +224,12 @@ fn from_ripe(heap: &'static Heap, bin: &Bin, class: SizeClass, limit: usize) -> 
 
 /// Steps 7 and 8.
 fn from_any(heap: &'static Heap, bin: &Bin, class: SizeClass) -> Option<Refill> {
+    if let Some(page) = bin.page.get() {
+        let freed = take_local(heap, bin, page).or_else(|| drain_active(heap, bin, page));
+        if let Some(block) = freed {
+            return Some(reused(heap, block));
+        }
+    }
     if let Some(found) = take_partial(heap, bin, class) {
         return Some(found);
     }
@@ -233,8 +245,14 @@ fn reused(heap: &'static Heap, block: *mut Block) -> Refill {
     Refill::used(block)
 }
 
+/// Whether so many free blocks of a page are worth more now than the page would be later.
 fn is_ripe(page: PageRef, free: u32) -> bool {
-    free > 0 && free * RIPE >= owned(page).carved.get()
+    let line = owned(page);
+    let times = match line.class.get().is_dense() {
+        true => 1,
+        false => RIPE,
+    };
+    free > 0 && free * times >= line.carved.get()
 }
 
 /// The blocks of the first partly used page.
@@ -287,7 +305,8 @@ fn take_whole(heap: &Heap, bin: &Bin, owned: &OwnedLine) -> Option<*mut Block> {
 /// The caller owns the list of `count` blocks that starts with `head`.
 unsafe fn sort(page: PageRef, head: NonNull<Block>, count: u32) -> NonNull<Block> {
     let class = owned(page).class.get();
-    if count < SORT_FROM || !is_ripe(page, count) || !class.is_dense() {
+    let sparse = count * SORT_DENSITY < owned(page).carved.get();
+    if count < SORT_FROM || sparse || !class.is_dense() {
         return head;
     }
     let blocks = Blocks::of(page.shared().start(), class);

@@ -12,6 +12,7 @@
 //! late, handler or interrupted, sees that there is a heap and gives its own back. Behind that, a refill may be
 //! interrupted while it claims slices, with all the system calls that takes, and nowhere else.
 
+use super::last_remote::LastRemote;
 use super::{Heap, VACANT, exit, idle, refill};
 use crate::free_list::news::Leased;
 use crate::os::thread_exit::ExitHook;
@@ -40,14 +41,18 @@ pub struct Slot {
     pub(super) heap: Cell<&'static Heap>,
     /// Atomic because of signal handlers: no other thread looks.
     exited: AtomicBool,
-    /// Remote frees of a thread without a heap that are not in a shard yet.
-    remote_frees: Cell<u32>,
+    /// How many more remote frees a thread without a heap gathers before it adds them to a shard; 0 if it has none.
+    gathers: Cell<i32>,
     /// The heap without a thread that this thread freed into last.
     abandoned: Cell<*const Heap>,
     /// How often it did since it got its own heap or freed into another such heap.
     abandoned_frees: Cell<u32>,
+    /// What `gathers` was when it gathered none: as many as it fell since are in no shard yet.
+    gathers_from: Cell<i32>,
     /// The blocks that its heap had handed out then.
     allocations: Cell<u64>,
+    /// Of a thread without a heap.
+    last_remote: LastRemote,
 }
 
 impl Slot {
@@ -72,6 +77,14 @@ impl Slot {
         unsafe { &*old }
     }
 
+    /// Gathers one more remote free; false if it is the first or the last of some.
+    #[inline(always)]
+    fn gather(&self) -> bool {
+        let more = self.gathers.get() - 1;
+        self.gathers.set(more);
+        more > 0
+    }
+
     fn state(&self) -> State {
         if !ptr::eq(self.heap(), &VACANT) {
             State::Live
@@ -89,10 +102,12 @@ thread_local! {
         Slot {
             heap: Cell::new(&VACANT),
             exited: AtomicBool::new(false),
-            remote_frees: Cell::new(0),
+            gathers: Cell::new(0),
             abandoned: Cell::new(ptr::null()),
             abandoned_frees: Cell::new(0),
+            gathers_from: Cell::new(0),
             allocations: Cell::new(0),
+            last_remote: LastRemote::new(),
         }
     };
 }
@@ -150,46 +165,49 @@ pub fn count(heap: &'static Heap, which: impl Fn(&Counters) -> &Counter, n: u64)
     }
 }
 
+/// Calls `free` with the last remote word of a thread without a heap.
+#[inline(always)]
+pub fn with_last_remote<T>(free: impl FnOnce(&LastRemote) -> T) -> T {
+    SLOT.with(|slot| free(&slot.last_remote))
+}
+
 /// Counts a remote free. A thread without a heap gathers a few before it adds them to a shard, because an atomic
 /// read-modify-write for each is a tenth of the time of a thread that only frees.
 #[inline(always)]
 pub fn count_remote_free(heap: &'static Heap) {
-    if ptr::eq(heap, &VACANT) {
-        gather_remote_free();
-    } else {
+    if !ptr::eq(heap, &VACANT) {
         heap.counters.remote_frees.add(1);
+    } else if !SLOT.with(Slot::gather) {
+        watch_or_add();
     }
-}
-
-#[inline]
-fn gather_remote_free() {
-    const GATHER: u32 = 256;
-    SLOT.with(|slot| {
-        let gathered = slot.remote_frees.get() + 1;
-        slot.remote_frees.set(gathered);
-        if gathered == 1 || gathered == GATHER || slot.state() == State::Exited {
-            watch_or_add(gathered);
-        }
-    });
 }
 
 /// The first remote free of some: makes sure that they are added when the thread ends. The last: adds them.
 #[cold]
 #[inline(never)]
-fn watch_or_add(gathered: u32) {
-    if gathered == 1 && state() != State::Exited {
-        watch_exit();
-    } else {
-        add_gathered();
-    }
+fn watch_or_add() {
+    const GATHER: i32 = 256;
+    SLOT.with(|slot| {
+        if slot.gathers.get() == 0 {
+            return add_gathered();
+        }
+        slot.gathers_from.set(GATHER);
+        slot.gathers.set(GATHER - 1);
+        match slot.state() {
+            State::Exited => add_gathered(),
+            _ => watch_exit(),
+        }
+    });
 }
 
 /// Adds what the thread gathered to a shard.
 pub fn add_gathered() {
     SLOT.with(|slot| {
-        let gathered = slot.remote_frees.replace(0);
+        let gathered = slot.gathers_from.replace(0) - slot.gathers.replace(0);
         let shard = counters::shard(ptr::from_ref(slot).addr());
-        shard.remote_frees.add_shared(u64::from(gathered));
+        shard
+            .remote_frees
+            .add_shared(gathered.unsigned_abs().into());
     });
 }
 

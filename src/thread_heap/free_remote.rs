@@ -1,0 +1,163 @@
+//! Freeing into a page of another heap: one compare-and-swap on the page's remote word. [`free`] is the usual case; the
+//! first block of a page after a drain, and the last one of a page, take [`free_and_announce`].
+
+use super::foreign::{DOUBLE_FREE, foreign};
+use super::{Heap, VACANT, exit, settle, slot, sparse, unclassed};
+use crate::abort;
+use crate::arena::reserve;
+use crate::free_list::remote::RemoteWord;
+use crate::page::descriptor::PageRef;
+use crate::page::shared_line::{
+    Kind, remote_free, remote_free_among, remote_free_onto, sparse_from,
+};
+use std::cell::Cell;
+use std::ptr::{self, NonNull};
+
+/// A free into a page that isn't the thread's: in the usual case, one compare-and-swap.
+///
+/// # Safety
+/// `block` came from this allocator and is given up; `page` is the block's, and `heap` the calling thread's.
+#[inline(never)]
+pub unsafe fn free(block: NonNull<u8>, page: PageRef, heap: &'static Heap) {
+    // (A page that nobody owns never takes this way.)
+    if ptr::eq(heap, &VACANT) {
+        // SAFETY: passed on.
+        return unsafe { free_without_heap(block, page) };
+    }
+    let seen = heap.last_remote.word_of(page);
+    let seen = seen.unwrap_or_else(|| page.shared().remote().peek());
+    // SAFETY: passed on.
+    let Some(word) = (unsafe { remote_free_onto(page, seen, block.cast()) }) else {
+        // SAFETY: passed on: the block is the caller's still.
+        return unsafe { free_again(block, page, heap) };
+    };
+    heap.last_remote.note(page, word);
+    heap.counters.remote_frees.add(1);
+    if became_sparse(page, word) {
+        note_sparse(heap, page);
+    }
+}
+
+/// As [`free`], of a thread without a heap.
+///
+/// # Safety
+/// As for [`free`].
+#[inline(never)]
+unsafe fn free_without_heap(block: NonNull<u8>, page: PageRef) {
+    let done = slot::with_last_remote(|last| {
+        let seen = last.word_of(page)?;
+        // SAFETY: passed on.
+        let word = unsafe { remote_free_onto(page, seen, block.cast()) }?;
+        last.note_word(word);
+        Some(())
+    });
+    match done {
+        Some(()) => slot::count_remote_free(&VACANT),
+        // SAFETY: passed on: the block is the caller's still.
+        None => unsafe { free_again(block, page, &VACANT) },
+    }
+}
+
+/// Whether a remote free made its page sparse: as [`RemoteFree::sparse`](crate::page::shared_line::RemoteFree::sparse).
+/// (The page may be another's since the push, and the answer wrong: who is told looks for himself.)
+#[inline(always)]
+fn became_sparse(page: PageRef, word: RemoteWord) -> bool {
+    word.count() == sparse_from(page.shared().capacity())
+}
+
+/// As [`free`], where it wasn't the usual case or the page's word was another.
+///
+/// # Safety
+/// As for [`free`].
+#[inline(never)]
+unsafe fn free_again(block: NonNull<u8>, page: PageRef, heap: &'static Heap) {
+    // SAFETY: passed on.
+    let Some(word) = (unsafe { remote_free_among(page, block.cast()) }) else {
+        // SAFETY: passed on: the block is the caller's still.
+        return unsafe { free_and_tell(block, page, heap) };
+    };
+    if ptr::eq(heap, &VACANT) {
+        slot::with_last_remote(|last| last.note(page, word));
+    } else {
+        heap.last_remote.note(page, word);
+    }
+    slot::count_remote_free(heap);
+    if became_sparse(page, word) {
+        note_sparse(heap, page);
+    }
+}
+
+/// As [`free`], where that is more than one push.
+///
+/// # Safety
+/// As for [`free`].
+#[inline(never)]
+unsafe fn free_and_tell(block: NonNull<u8>, page: PageRef, heap: &'static Heap) {
+    // SAFETY: passed on.
+    if let Some(owner) = unsafe { free_and_announce(heap, page, block) } {
+        exit::serve_abandoned(owner);
+    }
+}
+
+/// Notes that a page of another heap became sparse.
+#[cold]
+#[inline(never)]
+fn note_sparse(heap: &'static Heap, page: PageRef) {
+    if let Some(other) = sparse::note_others(heap, page) {
+        exit::settle_and_park(other);
+    }
+}
+
+/// A free into a page of another heap, or of a block that has a page or mapping of its own. What it returns is as for
+/// [`return_block`].
+///
+/// # Safety
+/// As for [`return_block`]; `page` is the block's.
+#[inline(always)]
+pub unsafe fn free_and_announce(
+    heap: &'static Heap,
+    page: PageRef,
+    block: NonNull<u8>,
+) -> Option<&'static Heap> {
+    if page.shared().owner().is_null() {
+        // SAFETY: passed on.
+        unsafe { free_unowned(page, block) };
+        return None;
+    }
+    slot::count_remote_free(heap);
+    // Asked for before the push that fills the page: after it, the page may be another's, or no page any more.
+    let bytes = Cell::new(0);
+    let wants_purge = || {
+        bytes.set(settle::bytes_of(page));
+        reserve::over_with(bytes.get())
+    };
+    // SAFETY: the block is a live one of this page, and is given up.
+    let done = unsafe { remote_free(page, block.cast(), wants_purge, || settle::discard(page)) };
+    let Ok(done) = done else {
+        abort::misuse(block.addr().get(), DOUBLE_FREE)
+    };
+    if done.pinned {
+        reserve::pin(bytes.get());
+    }
+    if done.sparse {
+        note_sparse(heap, page);
+    }
+    // SAFETY: heaps are never unmapped.
+    done.serve.map(|owner| unsafe { owner.as_ref() })
+}
+
+/// Frees a block that has a page or mapping of its own.
+///
+/// # Safety
+/// As for [`free`].
+#[cold]
+#[inline(never)]
+unsafe fn free_unowned(page: PageRef, block: NonNull<u8>) {
+    match page.shared().kind() {
+        Kind::Large | Kind::Huge if page.shared().start() == block.as_ptr() => {
+            // SAFETY: the block is the page's only one, and is given up.
+            unsafe { unclassed::free(page) }
+        }
+        _ => foreign(block),
+    }
+}
