@@ -20,6 +20,8 @@ const FEW: usize = 512;
 
 /// How many blocks ahead a walk prefetches.
 const AHEAD: usize = 4;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// The blocks of a page, as far as its lists go.
 #[derive(Clone, Copy, Debug)]
@@ -130,6 +132,11 @@ impl Blocks {
     ) -> Result<(), Corrupted> {
         // Rounded up: exact as long as an offset times a block's bytes stays below 2^32, which the test goes through.
         let reciprocal = (1_u64 << 32) / self.bytes as u64 + 1;
+        // Frees often come in order, and each block is written soon. Smaller ones share their lines with blocks that others use.
+        let prefetched = match self.bytes < LINE {
+            true => 0,
+            false => self.capacity * self.bytes,
+        };
         let mut at = first.as_ptr();
         for _ in 0..count {
             let offset = at.addr().wrapping_sub(self.start.addr());
@@ -140,10 +147,9 @@ impl Blocks {
             }
             // SAFETY: a block of the page, which is on the caller's list.
             let next = unsafe { Block::next(NonNull::new_unchecked(at)) };
-            // Frees often come in order, and each block is written soon.
             let step = next.addr().wrapping_sub(at.addr());
             let ahead = next.wrapping_byte_add(step.wrapping_mul(AHEAD));
-            if ahead.addr().wrapping_sub(self.start.addr()) < self.capacity * self.bytes {
+            if ahead.addr().wrapping_sub(self.start.addr()) < prefetched {
                 prefetch_for_write(ahead.cast());
             }
             at = next;
