@@ -3,6 +3,7 @@
 use super::loader;
 use crate::global_alloc;
 use crate::os;
+use crate::thread_heap::foreign::foreign;
 use crate::thread_heap::{alloc, free};
 use libc::{EINVAL, ENOMEM, c_int};
 use std::ffi::c_void;
@@ -68,7 +69,7 @@ fn free_unknown(address: *mut u8) {
     if let Some(block) = NonNull::new(address)
         && !loader::owns(block)
     {
-        free::foreign(block);
+        foreign(block);
     }
 }
 
@@ -104,7 +105,7 @@ unsafe fn reallocate(block: *mut c_void, size: usize) -> *mut c_void {
                 }
                 return checked(new);
             }
-            None => free::foreign(old),
+            None => foreign(old),
         },
     };
     if !moved.is_null() {
@@ -243,7 +244,7 @@ pub unsafe extern "C-unwind" fn malloc_usable_size(block: *mut c_void) -> usize 
     match global_alloc::size_of_block(block) {
         Some(bytes) => bytes,
         None if loader::owns(block) => 0,
-        None => free::foreign(block),
+        None => foreign(block),
     }
 }
 

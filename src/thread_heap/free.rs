@@ -3,10 +3,14 @@
 //! list (`free_remote.rs`). Above 1 KiB, [`free_recycled_elsewhere`]: mostly it goes onto the bin's list all the same, as recycled.
 
 use super::foreign::{DOUBLE_FREE, foreign};
+#[cfg(preload)]
+use super::unclassed;
 use super::{Heap, follow, free_remote, recycle, settle, slot, sparse};
 use crate::abort;
 use crate::arena::registry;
 use crate::page::descriptor::{PageRef, Place};
+#[cfg(preload)]
+use crate::page::shared_line::Kind;
 use crate::size_class::BinOffset;
 use std::ptr::NonNull;
 
