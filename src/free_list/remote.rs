@@ -314,35 +314,14 @@ impl RemoteList {
         }
     }
 
-    /// As [`RemoteList::push`], in the usual case: the list has blocks already, and doesn't get all of them by this one. The word
-    /// that it has then. None, with nothing changed, otherwise.
+    /// As [`RemoteList::push`], in the usual case: the list has blocks already, and doesn't get all of them by this one; and if the word
+    /// is what the caller thinks it is, from wherever it has it: equal words are equal states. The word after it.
+    ///
+    /// # Errors
+    /// With nothing changed: the word where it is another, none where this is no usual case.
     ///
     /// # Safety
-    /// As for [`RemoteList::push`]; after none, the block is the caller's still.
-    #[inline(always)]
-    pub unsafe fn push_among(
-        &self,
-        page_start: *mut u8,
-        block: NonNull<Block>,
-        capacity: u32,
-    ) -> Option<RemoteWord> {
-        // Relaxed, as in `push`.
-        let mut seen = self.peek();
-        loop {
-            // SAFETY: passed on.
-            match unsafe { self.push_onto(seen, page_start, block, capacity) } {
-                Ok(word) => return Some(word),
-                Err(Some(now)) => seen = now,
-                Err(None) => return None,
-            }
-        }
-    }
-
-    /// As [`RemoteList::push_among`], if the word is what the caller thinks it is, from wherever it has it: equal words are equal
-    /// states. The word where it isn't, none where this is no usual case.
-    ///
-    /// # Safety
-    /// As for [`RemoteList::push_among`]; after an error, the block is the caller's still.
+    /// As for [`RemoteList::push`]; after an error, the block is the caller's still.
     #[inline(always)]
     pub unsafe fn push_onto(
         &self,
@@ -351,7 +330,6 @@ impl RemoteList {
         block: NonNull<Block>,
         capacity: u32,
     ) -> Result<RemoteWord, Option<RemoteWord>> {
-        // Few registers do here, so that none has to be saved: see decision 002.
         let offset = (block.as_ptr().addr() - page_start.addr()) as u64 / 8;
         if seen.others_if_queued() >= capacity.saturating_sub(2) {
             return Err(None);
@@ -359,13 +337,13 @@ impl RemoteList {
         let next = page_start.wrapping_add(seen.head() as usize * 8).cast();
         // SAFETY: as in `push`.
         unsafe { Block::link(block, next) };
-        let new = (seen.0 & !OFFSET_MASK) + (offset + ONE);
+        let new = seen.with_more(offset);
         // As in `push`.
         match self
             .0
-            .compare_exchange_weak(seen.0, new, Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange_weak(seen.0, new.0, Ordering::AcqRel, Ordering::Relaxed)
         {
-            Ok(_) => Ok(RemoteWord(new)),
+            Ok(_) => Ok(new),
             Err(now) => Err(Some(RemoteWord(now))),
         }
     }

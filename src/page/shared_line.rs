@@ -270,32 +270,37 @@ pub unsafe fn remote_free_among<P: RemotePage>(
     page: &P,
     block: NonNull<Block>,
 ) -> Option<RemoteWord> {
-    let shared = page.shared();
-    shared.in_flight.enter();
-    let (start, capacity) = (shared.start(), shared.capacity());
-    // SAFETY: passed on.
-    let word = unsafe { shared.remote.push_among(start, block, capacity) };
-    shared.in_flight.leave();
-    word
+    let mut seen = page.shared().remote.peek();
+    loop {
+        // SAFETY: passed on.
+        match unsafe { remote_free_onto(page, seen, block) } {
+            Ok(word) => return Some(word),
+            Err(Some(now)) => seen = now,
+            Err(None) => return None,
+        }
+    }
 }
 
 /// As [`remote_free_among`], if `seen` is the page's word still.
 ///
+/// # Errors
+/// As for [`RemoteList::push_onto`].
+///
 /// # Safety
-/// As for [`remote_free_among`].
+/// As for [`remote_free_among`]; after an error, the block is the caller's still.
 #[inline(always)]
 pub unsafe fn remote_free_onto<P: RemotePage>(
     page: &P,
     seen: RemoteWord,
     block: NonNull<Block>,
-) -> Option<RemoteWord> {
+) -> Result<RemoteWord, Option<RemoteWord>> {
     let shared = page.shared();
     shared.in_flight.enter();
     let (start, capacity) = (shared.start(), shared.capacity());
     // SAFETY: passed on.
     let word = unsafe { shared.remote.push_onto(seen, start, block, capacity) };
     shared.in_flight.leave();
-    word.ok()
+    word
 }
 
 /// Frees `block` into a page of a heap that the caller doesn't hold: one compare-and-swap, and one more where the

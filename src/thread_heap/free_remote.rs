@@ -19,15 +19,15 @@ use std::ptr::{self, NonNull};
 /// `block` came from this allocator and is given up; `page` is the block's, and `heap` the calling thread's.
 #[inline(never)]
 pub unsafe fn free(block: NonNull<u8>, page: PageRef, heap: &'static Heap) {
-    // (A page that nobody owns never takes this way.)
     if ptr::eq(heap, &VACANT) {
         // SAFETY: passed on.
         return unsafe { free_without_heap(block, page) };
     }
     let seen = heap.last_remote.word_of(page);
     let seen = seen.unwrap_or_else(|| page.shared().remote().peek());
+    // (The word of a page that nobody owns never allows it.)
     // SAFETY: passed on.
-    let Some(word) = (unsafe { remote_free_onto(page, seen, block.cast()) }) else {
+    let Ok(word) = (unsafe { remote_free_onto(page, seen, block.cast()) }) else {
         // SAFETY: passed on: the block is the caller's still.
         return unsafe { free_again(block, page, heap) };
     };
@@ -47,7 +47,7 @@ unsafe fn free_without_heap(block: NonNull<u8>, page: PageRef) {
     let done = slot::with_last_remote(|last| {
         let seen = last.word_of(page)?;
         // SAFETY: passed on.
-        let word = unsafe { remote_free_onto(page, seen, block.cast()) }?;
+        let word = unsafe { remote_free_onto(page, seen, block.cast()) }.ok()?;
         last.note_word(word);
         Some(())
     });
@@ -109,10 +109,10 @@ fn note_sparse(heap: &'static Heap, page: PageRef) {
 }
 
 /// A free into a page of another heap, or of a block that has a page or mapping of its own. What it returns is as for
-/// [`return_block`].
+/// [`return_block`](super::free::return_block).
 ///
 /// # Safety
-/// As for [`return_block`]; `page` is the block's.
+/// As for [`return_block`](super::free::return_block); `page` is the block's.
 #[inline(always)]
 pub unsafe fn free_and_announce(
     heap: &'static Heap,

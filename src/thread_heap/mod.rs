@@ -17,7 +17,7 @@ pub mod fresh;
 pub mod idle;
 #[cfg(preload)]
 pub mod initial_exec;
-pub mod last_remote;
+mod last_remote;
 pub mod prefault;
 pub mod recycle;
 pub mod refill;
@@ -115,7 +115,7 @@ pub struct Heap {
     pub pending: Pending<Descriptor>,
     /// Partly used pages may hold frees that the statistics have not counted.
     pub uncounted: Cell<bool>,
-    /// The last remote word.
+    /// What the holder's last free into another heap's page left there.
     last_remote: LastRemote,
     /// Held by a live thread, not for a moment; decides how drained blocks are counted.
     pub tenanted: Cell<bool>,

@@ -41,14 +41,12 @@ pub struct Slot {
     pub(super) heap: Cell<&'static Heap>,
     /// Atomic because of signal handlers: no other thread looks.
     exited: AtomicBool,
-    /// How many more remote frees a thread without a heap gathers before it adds them to a shard; 0 if it has none.
+    /// How many more remote frees a thread without a heap gathers before it adds [`GATHER`] to a shard; 0 if it has none.
     gathers: Cell<i32>,
     /// The heap without a thread that this thread freed into last.
     abandoned: Cell<*const Heap>,
     /// How often it did since it got its own heap or freed into another such heap.
     abandoned_frees: Cell<u32>,
-    /// What `gathers` was when it gathered none: as many as it fell since are in no shard yet.
-    gathers_from: Cell<i32>,
     /// The blocks that its heap had handed out then.
     allocations: Cell<u64>,
     /// Of a thread without a heap.
@@ -105,7 +103,6 @@ thread_local! {
             gathers: Cell::new(0),
             abandoned: Cell::new(ptr::null()),
             abandoned_frees: Cell::new(0),
-            gathers_from: Cell::new(0),
             allocations: Cell::new(0),
             last_remote: LastRemote::new(),
         }
@@ -182,16 +179,17 @@ pub fn count_remote_free(heap: &'static Heap) {
     }
 }
 
+/// So many remote frees are added at a time.
+const GATHER: i32 = 256;
+
 /// The first remote free of some: makes sure that they are added when the thread ends. The last: adds them.
 #[cold]
 #[inline(never)]
 fn watch_or_add() {
-    const GATHER: i32 = 256;
     SLOT.with(|slot| {
         if slot.gathers.get() == 0 {
-            return add_gathered();
+            return add(slot, GATHER);
         }
-        slot.gathers_from.set(GATHER);
         slot.gathers.set(GATHER - 1);
         match slot.state() {
             State::Exited => add_gathered(),
@@ -203,12 +201,17 @@ fn watch_or_add() {
 /// Adds what the thread gathered to a shard.
 pub fn add_gathered() {
     SLOT.with(|slot| {
-        let gathered = slot.gathers_from.replace(0) - slot.gathers.replace(0);
-        let shard = counters::shard(ptr::from_ref(slot).addr());
-        shard
-            .remote_frees
-            .add_shared(gathered.unsigned_abs().into());
+        let more = slot.gathers.replace(0);
+        if more > 0 {
+            add(slot, GATHER - more);
+        }
     });
+}
+
+fn add(slot: &Slot, gathered: i32) {
+    let shard = counters::shard(ptr::from_ref(slot).addr());
+    let gathered = gathered.unsigned_abs();
+    shard.remote_frees.add_shared(gathered.into());
 }
 
 /// Makes `heap`, whose lease the caller holds, the thread's own. If a signal handler has got the thread one meanwhile,
