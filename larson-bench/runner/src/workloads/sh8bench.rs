@@ -63,29 +63,88 @@ struct Station<'a> {
 
 impl Station<'_> {
     fn work(&mut self, stop: &Stop) -> u64 {
-        while !stop.reached() {
-            ladder::fill(&mut self.made, self.sizes, self.turn % 2 == 1);
-            // Emptying the own mailbox while waiting for room keeps the ring from blocking itself.
-            while !self.next.give(&mut self.made) {
-                if stop.reached() {
-                    return self.ops;
-                }
-                if !self.free_what_came() {
-                    std::thread::yield_now();
-                }
-            }
-            self.free_what_came();
-        }
+        while !stop.reached() && self.make_and_free(|| stop.reached()) {}
         self.ops
     }
 
-    fn free_what_came(&mut self) -> bool {
-        let mut any = false;
-        while self.own.take(&mut self.received) {
+    /// Makes a batch and frees one, if there is one. One for one: a thread that emptied its mailbox would never make another
+    /// batch as long as the one before it makes them faster than it can free them. False if there was no room until the end.
+    fn make_and_free(&mut self, is_over: impl Fn() -> bool) -> bool {
+        ladder::fill(&mut self.made, self.sizes, self.turn % 2 == 1);
+        // Emptying the own mailbox while waiting for room keeps the ring from blocking itself.
+        while !self.next.give(&mut self.made) {
+            if is_over() {
+                return false;
+            }
+            if !self.free_a_batch() {
+                std::thread::yield_now();
+            }
+        }
+        self.free_a_batch();
+        true
+    }
+
+    fn free_a_batch(&mut self) -> bool {
+        let any = self.own.take(&mut self.received);
+        if any {
             self.ops += ladder::free_in_turn(&mut self.received, self.turn);
             self.turn += 1;
-            any = true;
         }
         any
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_much_to_free_makes_as_much_as_it_frees() {
+        let sizes = ladder::sizes(&Params {
+            min: 1,
+            max: 100,
+            ..Params::BASE
+        });
+        let mailboxes = [(); 2].map(|()| Mailbox::new(MAILBOX_BATCHES, sizes.len()));
+        let station = |own: usize| Station {
+            sizes: &sizes,
+            own: &mailboxes[own],
+            next: &mailboxes[1 - own],
+            made: Batch::new(),
+            received: Batch::new(),
+            turn: 0,
+            ops: 0,
+        };
+        let (mut busy, mut slow) = (station(0), station(1));
+        for _ in 0..3 {
+            assert!(busy.make_and_free(|| false));
+        }
+        assert_eq!(busy.ops, 0);
+        for freed in 1..=3 {
+            assert!(slow.make_and_free(|| false));
+            assert_eq!(slow.ops, freed * sizes.len() as u64);
+        }
+        for freed in 1..=3 {
+            assert!(busy.free_a_batch());
+            assert_eq!(busy.ops, freed * sizes.len() as u64);
+        }
+        assert!(!busy.free_a_batch() && !slow.free_a_batch());
+    }
+
+    #[test]
+    fn nobody_waits_for_room_beyond_the_end() {
+        let sizes = [8; 10];
+        let mailboxes = [(); 2].map(|()| Mailbox::new(1, sizes.len()));
+        let mut alone = Station {
+            sizes: &sizes,
+            own: &mailboxes[0],
+            next: &mailboxes[1],
+            made: Batch::new(),
+            received: Batch::new(),
+            turn: 0,
+            ops: 0,
+        };
+        assert!(alone.make_and_free(|| false));
+        assert!(!alone.make_and_free(|| true));
     }
 }
