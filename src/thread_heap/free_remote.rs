@@ -2,7 +2,7 @@
 //! first block of a page after a drain, and the last one of a page, take [`free_and_announce`].
 
 use super::foreign::{DOUBLE_FREE, foreign};
-use super::{Heap, VACANT, exit, settle, slot, sparse, unclassed};
+use super::{Heap, VACANT, exit, keep, settle, slot, sparse, unclassed};
 use crate::abort;
 use crate::arena::reserve;
 use crate::free_list::remote::RemoteWord;
@@ -23,8 +23,13 @@ pub unsafe fn free(block: NonNull<u8>, page: PageRef, heap: &'static Heap) {
         // SAFETY: passed on.
         return unsafe { free_without_heap(block, page) };
     }
-    let seen = heap.last_remote.word_of(page);
-    let seen = seen.unwrap_or_else(|| page.shared().remote().peek());
+    let seen = match heap.last_remote.word_of(page) {
+        // A run of frees into one page.
+        // SAFETY: the block is of the page's class, unless that has none, and the caller gives it up.
+        Some(_) if unsafe { keep::keep(heap, block.cast(), page.shared().bin()) } => return,
+        Some(word) => word,
+        None => page.shared().remote().peek(),
+    };
     // (The word of a page that nobody owns never allows it.)
     // SAFETY: passed on.
     let Ok(word) = (unsafe { remote_free_onto(page, seen, block.cast()) }) else {
@@ -76,11 +81,7 @@ unsafe fn free_again(block: NonNull<u8>, page: PageRef, heap: &'static Heap) {
         // SAFETY: passed on: the block is the caller's still.
         return unsafe { free_and_tell(block, page, heap) };
     };
-    if ptr::eq(heap, &VACANT) {
-        slot::with_last_remote(|last| last.note(page, word));
-    } else {
-        heap.last_remote.note(page, word);
-    }
+    note_last(heap, page, word);
     slot::count_remote_free(heap);
     if became_sparse(page, word) {
         note_sparse(heap, page);
@@ -94,8 +95,19 @@ unsafe fn free_again(block: NonNull<u8>, page: PageRef, heap: &'static Heap) {
 #[inline(never)]
 unsafe fn free_and_tell(block: NonNull<u8>, page: PageRef, heap: &'static Heap) {
     // SAFETY: passed on.
-    if let Some(owner) = unsafe { free_and_announce(heap, page, block) } {
+    let owner = unsafe { free_and_announce(heap, page, block) };
+    // It was a free into this page all the same. (It may be anybody's since, or nobody's: what is noted is a guess.)
+    note_last(heap, page, page.shared().remote().peek());
+    if let Some(owner) = owner {
         exit::serve_abandoned(owner);
+    }
+}
+
+fn note_last(heap: &Heap, page: PageRef, word: RemoteWord) {
+    if ptr::eq(heap, &VACANT) {
+        slot::with_last_remote(|last| last.note(page, word));
+    } else {
+        heap.last_remote.note(page, word);
     }
 }
 

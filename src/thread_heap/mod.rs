@@ -5,7 +5,9 @@
 
 pub mod alloc;
 pub mod background;
+mod batches;
 pub mod check;
+mod class_set;
 pub mod collect;
 pub mod exit;
 pub mod follow;
@@ -17,6 +19,7 @@ pub mod fresh;
 pub mod idle;
 #[cfg(preload)]
 pub mod initial_exec;
+mod keep;
 mod last_remote;
 pub mod prefault;
 pub mod recycle;

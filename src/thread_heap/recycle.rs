@@ -10,12 +10,12 @@
 //! spent on it, less what was allocated meanwhile. This is Bonwick's magazine, as in his vmem paper, with the lists
 //! that are there already.
 //!
-//! - Only for classes above 1 KiB: below, the other path is cheap, and recycling foreign blocks would invite
-//!   false sharing.
+//! - Only for classes above 1 KiB: below, the path into own pages is cheap. What is freed there into others' pages has
+//!   batches of its own kind, in the same bounds: `keep.rs`.
 //! - Only in bins that allocate: the first refill opens a bin, so a thread that only frees hoards nothing.
 //! - A batch has 256 KiB. Where less than 64 MiB are in use, and the heap has blocks of more than two such classes, it has less,
 //!   down to 64 KiB: all its bins' lists would be a large part of the process. Wherever batches are counted, they count
-//!   as full ones.
+//!   as full ones, those of small classes as 16 KiB.
 //! - A bin may set one batch aside, and more only while the heap allocates what it frees: a refill by freed
 //!   blocks allows eight batches more, or fewer where batches were returned lately. A bin that asks in vain is shut until
 //!   the next such refill, or its own. A phase that frees everything thus keeps a batch per class, and at most 2 MiB more.
@@ -32,12 +32,14 @@
 //!
 //! Flushing a bin returns each block to its page.
 
-use super::{Bin, Heap, exit};
+use super::batches::{Batches, PURE, SHUT};
+use super::class_set::ClassSet;
+use super::{Bin, Heap, exit, keep};
 use crate::arena::reserve;
 use crate::config;
 use crate::free_list::Block;
 use crate::os;
-use crate::size_class::{BIN_BYTES, BinOffset, CLASSES, FIRST_MEDIUM, SizeClass};
+use crate::size_class::{BinOffset, CLASSES, FIRST_MEDIUM, SizeClass};
 use crate::units::{KIB, MIB};
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
@@ -50,6 +52,10 @@ const SMALLEST: usize = 64 * KIB;
 /// many bytes, if that is more.
 const PART: usize = 256;
 const TOGETHER: usize = 512 * KIB;
+/// What is counted as one: a batch of a small class.
+pub const UNIT: usize = 16 * KIB;
+/// What a batch counts for.
+const UNITS: usize = BATCH_BYTES / UNIT;
 /// The most that a heap may set aside, whatever is in use.
 const MAX_BATCHES: usize = 64 * MIB / BATCH_BYTES;
 /// How many batches a refill by freed blocks allows.
@@ -63,77 +69,17 @@ const SHARE: usize = 8;
 /// All batches of heaps without a thread are at most the other memory in use divided by this, or the floor.
 const IDLE_SHARE: usize = 2;
 const IDLE_FLOOR: usize = 16 * MIB / BATCH_BYTES;
-/// The smallest class that is recycled.
+/// The smallest class that is recycled whoever owns the page.
 const FROM: BinOffset = FIRST_MEDIUM;
 
-/// The batches of all heaps without a thread. An estimate: it decides what is kept, never what is correct.
-static IDLE_BATCHES: AtomicUsize = AtomicUsize::new(0);
-
-/// The batches of a bin: as large as the bin, so that its offset leads here, too.
-#[repr(align(32))]
-pub struct Batches {
-    /// The first block of the batch set aside last; its second word leads to the next batch.
-    top: Cell<*mut Batch>,
-    /// How many there are, and the fewest there were since [`age`] last looked.
-    count: Cell<u32>,
-    lowest: Cell<u32>,
-    /// How many blocks of other pages may still go onto the bin's list, or [`SHUT`].
-    credit: Cell<i32>,
-}
-
-/// The credit of a bin that gets no new one for now: where it wasn't refilled since its heap was last flushed, the heap may
-/// not allocate blocks of the class at all; where it asked in vain, the answer is the same until the heap reuses blocks.
-const SHUT: i32 = -1;
-/// Shut, and the bin's list has blocks of its current page only: see [`super::follow`].
-const PURE: i32 = -2;
-
-/// The first block of a batch. Blocks of recycled classes are large enough.
-#[repr(C)]
-struct Batch {
-    block: Block,
-    below: Cell<*mut Batch>,
-}
-
-static_assertions::const_assert!(size_of::<Batch>() <= KIB);
-static_assertions::const_assert_eq!(size_of::<Batches>(), BIN_BYTES);
-static_assertions::const_assert!(CLASSES - FROM.class().0 as usize <= u128::BITS as usize);
-
-impl Batches {
-    /// None.
-    pub const fn new() -> Self {
-        Self {
-            top: Cell::new(ptr::null_mut()),
-            count: Cell::new(0),
-            lowest: Cell::new(0),
-            credit: Cell::new(SHUT),
-        }
-    }
-
-    fn push(&self, list: NonNull<Block>) {
-        let batch = list.cast::<Batch>();
-        // SAFETY: the block is free, at least 1 KiB long, and the heap's holder's.
-        unsafe { batch.as_ref() }
-            .below
-            .set(self.top.replace(batch.as_ptr()));
-        self.count.set(self.count.get() + 1);
-    }
-
-    fn pop(&self) -> Option<NonNull<Block>> {
-        let batch = NonNull::new(self.top.get())?;
-        // SAFETY: what stands here was pushed, and is the heap's holder's.
-        self.top.set(unsafe { batch.as_ref() }.below.get());
-        let count = self.count.get() - 1;
-        self.count.set(count);
-        self.lowest.set(self.lowest.get().min(count));
-        Some(batch.cast())
-    }
-}
+/// The batches of all heaps without a thread, in units. An estimate: it decides what is kept, never what is correct.
+static IDLE_UNITS: AtomicUsize = AtomicUsize::new(0);
 
 /// What a heap knows of its batches.
 pub struct Recycling {
     batches: [Batches; CLASSES],
-    /// How many batches there are.
-    count: Cell<usize>,
+    /// How many units all batches count for.
+    units: Cell<usize>,
     /// How many batches beyond a bin's first may be set aside before the next refill by freed blocks.
     allowance: Cell<u32>,
     /// How many that is after each such refill, times [`USES`]: fewer where batches were returned to their pages lately,
@@ -145,8 +91,8 @@ pub struct Recycling {
     classes: Cell<u32>,
     /// Bytes of pages released since the last refill by freed blocks.
     released: Cell<usize>,
-    /// A bit for each recycled class that asked for credit in vain since then.
-    refused: Cell<u128>,
+    /// The classes that asked for credit in vain since then.
+    refused: ClassSet,
     /// Batches were trimmed since the last refill by freed blocks.
     ebbing: Cell<bool>,
     /// No bin was refilled or got new credit since all bins' lists went back: they hold blocks of their current pages only.
@@ -164,13 +110,13 @@ impl Recycling {
     pub const fn new() -> Self {
         Self {
             batches: [const { Batches::new() }; CLASSES],
-            count: Cell::new(0),
+            units: Cell::new(0),
             allowance: Cell::new(0),
             worth: Cell::new(ALLOWANCE * USES),
             size: Cell::new(SMALLEST as u32),
             classes: Cell::new(0),
             released: Cell::new(0),
-            refused: Cell::new(0),
+            refused: ClassSet::new(),
             ebbing: Cell::new(false),
             swept: Cell::new(false),
             trimming: Cell::new(false),
@@ -179,7 +125,9 @@ impl Recycling {
         }
     }
 
-    fn of(&self, class: SizeClass) -> &Batches {
+    /// The batches of a class.
+    #[inline(always)]
+    pub fn of(&self, class: SizeClass) -> &Batches {
         &self.batches[class.0 as usize]
     }
 
@@ -224,18 +172,18 @@ impl Recycling {
         for batches in &self.batches {
             batches.credit.set(SHUT);
         }
-        self.refused.set(0);
+        self.refused.take_each(|_| {});
     }
 
     /// Whether the heap, about to be left, may keep its batches.
     pub fn may_idle(&self) -> bool {
-        let all = IDLE_BATCHES.load(Relaxed) + self.count.get();
-        all <= others(all, IDLE_SHARE).max(IDLE_FLOOR)
+        let all = IDLE_UNITS.load(Relaxed) + self.units.get();
+        all <= others(all, IDLE_SHARE).max(IDLE_FLOOR) * UNITS
     }
 
     /// The batches of the bin at an offset.
     #[inline(always)]
-    fn at(&self, offset: BinOffset) -> &Batches {
+    pub fn at(&self, offset: BinOffset) -> &Batches {
         debug_assert!(offset != BinOffset::NONE);
         // SAFETY: the offset is a class's, and batches are as far apart as bins.
         unsafe {
@@ -252,23 +200,60 @@ impl Recycling {
     }
 
     fn is_too_much(&self) -> bool {
-        let count = self.count.get();
-        self.released.get() >= BATCH_BYTES || count > 0 && count > self.most()
+        let units = self.units.get();
+        self.released.get() >= BATCH_BYTES || units >= 2 * UNITS && units >= self.most() + UNITS
     }
 
-    /// How many batches there may be.
+    /// How many units there may be.
     fn most(&self) -> usize {
-        others(self.count.get(), SHARE).clamp(1, MAX_BATCHES)
+        others(self.units.get(), SHARE).clamp(1, MAX_BATCHES) * UNITS
+    }
+
+    /// Whether the heap has room for one more batch, be it small or large.
+    pub fn has_room(&self) -> bool {
+        self.units.get() < self.most()
+    }
+
+    /// Whether the thread frees and doesn't allocate what it frees.
+    pub fn ebbs(&self) -> bool {
+        self.ebbing.get()
+    }
+
+    /// Counts a batch that was set aside.
+    #[inline(always)]
+    pub fn add(&self, units: usize) {
+        self.units.set(self.units.get() + units);
+    }
+
+    /// Shuts a bin until the next refill by freed blocks.
+    pub fn refuse(&self, class: SizeClass) {
+        self.of(class).credit.set(SHUT);
+        self.refused.insert(class);
+    }
+}
+
+/// What a batch of the class counts for.
+fn units(class: SizeClass) -> usize {
+    match applies(class.bin()) {
+        true => UNITS,
+        false => 1,
     }
 }
 
 /// Takes the batch of the class that was set aside last; the caller holds the heap, and has the whole list.
 pub fn pop(heap: &Heap, class: SizeClass) -> Option<NonNull<Block>> {
+    pop_counted(heap, class, units(class))
+}
+
+/// As [`pop`], where it is known what a batch counts for.
+#[inline(always)]
+pub fn pop_counted(heap: &Heap, class: SizeClass, units: usize) -> Option<NonNull<Block>> {
+    debug_assert_eq!(units, self::units(class));
     let recycling = &heap.recycling;
     let list = recycling.of(class).pop()?;
-    recycling.count.set(recycling.count.get() - 1);
+    recycling.units.set(recycling.units.get() - units);
     if !heap.tenanted.get() {
-        IDLE_BATCHES.fetch_sub(1, Relaxed);
+        IDLE_UNITS.fetch_sub(units, Relaxed);
     }
     Some(list)
 }
@@ -276,19 +261,19 @@ pub fn pop(heap: &Heap, class: SizeClass) -> Option<NonNull<Block>> {
 /// Notes whether a live thread holds the heap; the batches of all others are counted together.
 pub fn set_tenanted(heap: &Heap, tenanted: bool) {
     if heap.tenanted.replace(tenanted) != tenanted {
-        let count = heap.recycling.count.get();
+        let units = heap.recycling.units.get();
         if tenanted {
-            IDLE_BATCHES.fetch_sub(count, Relaxed);
+            IDLE_UNITS.fetch_sub(units, Relaxed);
         } else {
-            IDLE_BATCHES.fetch_add(count, Relaxed);
+            IDLE_UNITS.fetch_add(units, Relaxed);
         }
     }
 }
 
-/// A share of the memory in use other than `batches`, in batches. (Without what is set aside already, or the bound
+/// A share of the memory in use other than so many units, in batches. (Without what is set aside already, or the bound
 /// would grow with what it bounds.)
-fn others(batches: usize, share: usize) -> usize {
-    let bytes = reserve::claimed_bytes().saturating_sub(batches * BATCH_BYTES);
+fn others(units: usize, share: usize) -> usize {
+    let bytes = reserve::claimed_bytes().saturating_sub(units * UNIT);
     bytes / share / BATCH_BYTES
 }
 
@@ -296,7 +281,7 @@ fn recycled_classes() -> impl Iterator<Item = SizeClass> {
     (FROM.class().0..CLASSES as u8).map(SizeClass)
 }
 
-/// Whether blocks of the bin's class are recycled at all. (`BinOffset::NONE` may be asked for, and is.)
+/// Whether blocks of the bin's class are recycled whoever owns the page. (`BinOffset::NONE` may be asked for, and is.)
 #[inline(always)]
 pub fn applies(offset: BinOffset) -> bool {
     offset.bytes() >= FROM.bytes()
@@ -334,18 +319,15 @@ pub fn spend(heap: &Heap, offset: BinOffset) -> bool {
 /// Notes that the list of a bin without credit may not be set aside, so that its frees needn't ask again before the next
 /// refill by freed blocks.
 pub fn shut(heap: &Heap, offset: BinOffset) {
-    let recycling = &heap.recycling;
-    recycling.at(offset).credit.set(SHUT);
-    let bit = 1 << (offset.class().0 - FROM.class().0);
-    recycling.refused.set(recycling.refused.get() | bit);
+    heap.recycling.refuse(offset.class());
 }
 
 /// Whether the bin's list may be set aside as a batch.
 pub fn may_set_aside(heap: &Heap, offset: BinOffset) -> bool {
     let recycling = &heap.recycling;
     let batches = recycling.at(offset);
-    let first = batches.top.get().is_null() && !recycling.ebbing.get();
-    (first || recycling.allowance.get() > 0) && recycling.count.get() < recycling.most()
+    let first = batches.is_empty() && !recycling.ebbing.get();
+    (first || recycling.allowance.get() > 0) && recycling.has_room()
 }
 
 /// Sets the bin's list aside as a batch, and spends one of the new credit.
@@ -353,8 +335,9 @@ pub fn set_aside(heap: &Heap, bin: &Bin, offset: BinOffset) {
     let recycling = &heap.recycling;
     let batches = recycling.at(offset);
     if let Some(list) = NonNull::new(bin.free.replace(ptr::null_mut())) {
-        batches.push(list);
-        recycling.count.set(recycling.count.get() + 1);
+        // SAFETY: the list was the bin's, and its blocks are larger than 1 KiB.
+        unsafe { batches.push(list) };
+        recycling.add(UNITS);
         recycling
             .allowance
             .set(recycling.allowance.get().saturating_sub(1));
@@ -370,12 +353,12 @@ pub fn set_aside(heap: &Heap, bin: &Bin, offset: BinOffset) {
 #[inline]
 pub fn take_batch(heap: &Heap, bin: &Bin, class: SizeClass) -> Option<NonNull<Block>> {
     if !applies(class.bin()) {
-        return None;
+        return keep::take_batch(heap, bin, class);
     }
     let batches = heap.recycling.of(class);
     batches.credit.set(heap.recycling.full_credit(class));
     heap.recycling.swept.set(false);
-    let list = pop(heap, class)?;
+    let list = pop_counted(heap, class, UNITS)?;
     let worth = &heap.recycling.worth;
     worth.set((ALLOWANCE * USES).min(worth.get() + 1));
     note_reuse(heap);
@@ -393,7 +376,7 @@ pub fn note_reuse(heap: &Heap) {
         .set(heap.recycling.worth.get() / USES);
     heap.recycling.ebbing.set(false);
     heap.recycling.released.set(0);
-    if heap.recycling.refused.get() != 0 {
+    if !heap.recycling.refused.is_empty() {
         ask_again(&heap.recycling);
     }
 }
@@ -402,14 +385,11 @@ pub fn note_reuse(heap: &Heap) {
 #[cold]
 #[inline(never)]
 fn ask_again(recycling: &Recycling) {
-    let mut refused = recycling.refused.take();
-    while refused != 0 {
-        let class = SizeClass(FROM.class().0 + refused.trailing_zeros() as u8);
+    recycling.refused.take_each(|class| {
         let credit = &recycling.of(class).credit;
         // It may have got new credit with its own refill.
         credit.set(credit.get().max(0));
-        refused &= refused - 1;
-    }
+    });
 }
 
 /// Returns batches to their pages when there are too many, since other memory was freed meanwhile. For whenever a page
@@ -430,7 +410,7 @@ fn trim_all(heap: &'static Heap) {
     // What a phase that frees more than it allocates frees from now on goes to the pages at once.
     recycling.allowance.set(0);
     recycling.ebbing.set(true);
-    if recycling.count.get() > 0 {
+    if recycling.units.get() > 0 {
         recycling.worth.set(recycling.worth.get() / 2);
     }
     return_batches(heap);
@@ -445,16 +425,19 @@ fn trim_all(heap: &'static Heap) {
 
 fn return_batches(heap: &'static Heap) {
     let recycling = &heap.recycling;
-    for class in recycled_classes() {
-        while recycling.count.get() > 0 && recycling.is_too_much() {
+    // (Small ones last: they seldom are many.)
+    let small = (0..FROM.class().0).map(SizeClass);
+    for class in recycled_classes().chain(small) {
+        while !recycling.of(class).is_empty() && recycling.is_too_much() {
             let Some(batch) = pop(heap, class) else {
                 break;
             };
             let released = recycling.released.get();
-            recycling.released.set(released.saturating_sub(BATCH_BYTES));
+            let bytes = units(class) * UNIT;
+            recycling.released.set(released.saturating_sub(bytes));
             exit::return_list(heap, batch);
         }
-        if recycling.count.get() == 0 {
+        if recycling.units.get() == 0 {
             return;
         }
     }
@@ -494,14 +477,12 @@ fn return_old(heap: &'static Heap) {
     recycling.aged.set(now);
     recycling.measure();
     recycling.trimming.set(true);
-    for class in recycled_classes() {
-        let batches = recycling.of(class);
-        for _ in 0..batches.lowest.get().div_ceil(2) {
+    for class in SizeClass::all() {
+        for _ in 0..recycling.of(class).unneeded().div_ceil(2) {
             if let Some(batch) = pop(heap, class) {
                 exit::return_list(heap, batch);
             }
         }
-        batches.lowest.set(batches.count.get());
     }
     recycling.trimming.set(false);
 }

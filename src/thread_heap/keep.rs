@@ -1,0 +1,81 @@
+//! Keeping small blocks of others: a thread that allocates what it frees needn't send each block back to whoever made it.
+//!
+//! Up to 1 KiB a free into an own page is cheap, and only those into other heaps' pages are recycled: they go onto the bin's
+//! list, for a compare-and-swap less now and a drain less later. Credit, batches and bounds are those of `recycle.rs`, but:
+//!
+//! - The first free of a run into one page goes to the page. Blocks that come one by one from many pages lie beside blocks of
+//!   other threads, which would share their lines; blocks of a run are neighbours, more often than not.
+//! - A batch has 16 KiB, and a class four of them at most.
+//! - Blocks of 8 bytes have no room for a batch's link, and so no batches.
+//!
+//! `docs/decisions/015-order-of-reuse.md` has the figures.
+
+use super::batches::MIN_BATCHED;
+use super::{Bin, Heap, recycle};
+use crate::free_list::Block;
+use crate::size_class::{BinOffset, SizeClass};
+use std::ptr::{self, NonNull};
+
+/// The bytes of blocks in a batch, about.
+const BATCH_BYTES: usize = recycle::UNIT;
+/// The most batches of a class.
+const MOST: u32 = 4;
+
+/// Puts a block of another heap's page onto its bin's list, if it is small and the bin has credit; false if not.
+/// (`BinOffset::NONE` may be asked for, and is.)
+///
+/// # Safety
+/// The caller holds the heap and gives the block up, which is of the bin's class.
+#[inline(always)]
+pub unsafe fn keep(heap: &'static Heap, block: NonNull<Block>, offset: BinOffset) -> bool {
+    if recycle::applies(offset) || recycle::is_shut(heap, offset) {
+        return false;
+    }
+    if !recycle::spend(heap, offset) && !renew(heap, offset) {
+        return false;
+    }
+    heap.counters.recycled.add(1);
+    // SAFETY: passed on.
+    unsafe { heap.bin_at(offset).push(block) };
+    true
+}
+
+/// Sets the bin's list aside as a batch, and spends one of the new credit. False, and the bin is shut, where it has enough.
+#[cold]
+#[inline(never)]
+fn renew(heap: &'static Heap, offset: BinOffset) -> bool {
+    let recycling = &heap.recycling;
+    let class = offset.class();
+    let batches = recycling.at(offset);
+    let may = class.bytes() >= MIN_BATCHED
+        && batches.count() < MOST
+        && !recycling.ebbs()
+        && recycling.has_room();
+    if !may {
+        recycling.refuse(class);
+        return false;
+    }
+    if let Some(list) = NonNull::new(heap.bin_at(offset).free.replace(ptr::null_mut())) {
+        // SAFETY: the list was the bin's, and the blocks are large enough.
+        unsafe { batches.push(list) };
+        recycling.add(1);
+    }
+    batches.credit.set(full_credit(class) - 1);
+    recycle::age(heap);
+    true
+}
+
+fn full_credit(class: SizeClass) -> i32 {
+    (BATCH_BYTES / class.bytes()) as i32
+}
+
+/// For a bin of a small class that ran empty: as [`recycle::take_batch`].
+#[inline(never)]
+pub fn take_batch(heap: &Heap, bin: &Bin, class: SizeClass) -> Option<NonNull<Block>> {
+    heap.recycling.of(class).credit.set(full_credit(class));
+    let list = recycle::pop_counted(heap, class, 1)?;
+    recycle::note_reuse(heap);
+    // SAFETY: the batch is the heap's holder's.
+    bin.free.set(unsafe { Block::next(list) });
+    Some(list)
+}

@@ -1,0 +1,321 @@
+//! Small blocks of one thread that another one frees in runs, and keeps as long as it allocates such blocks itself.
+//!
+//! Each test is alone in a process of its own, on threads that allocate nothing but what the test does: the counters
+//! are compared exactly.
+
+mod support;
+
+use millpond::{Millpond, Stats};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+use support::block::{Block, blocks};
+use support::thread::{beside, run_to_end};
+
+#[global_allocator]
+static GLOBAL: Millpond = Millpond;
+
+support::harness::each_alone! {
+    a_run_is_kept_and_handed_out_again,
+    a_block_here_and_a_block_there_go_to_their_pages,
+    who_allocates_no_such_blocks_keeps_none,
+    some_batches_of_a_class_are_kept_and_no_more,
+    blocks_of_8_bytes_are_kept_without_batches,
+    what_a_thread_kept_goes_back_when_it_frees_its_own,
+    batches_that_nobody_needs_go_back_in_time,
+    the_vacant_heap_keeps_nothing,
+    blocks_passed_on_in_runs_keep_their_contents,
+}
+
+/// Of each kind of page that small blocks have, the smallest and the largest.
+const SIZES: [usize; 5] = [16, 64, 256, 272, 1024];
+/// What a class has at most: the list in use and four batches.
+const LISTS: usize = 5;
+
+/// The blocks in a batch, which has 16 KiB of them.
+fn batch(size: usize) -> usize {
+    16 * 1024 / usable(size) as usize
+}
+
+/// The bytes that a block has.
+fn usable(size: usize) -> u64 {
+    let block = Block::new(size);
+    let usable = block.usable();
+    block.free();
+    usable
+}
+
+/// The counters once the only live thread has collected: all blocks that were kept are with their pages again.
+fn settled() -> Stats {
+    millpond::collect(true);
+    let stats = millpond::stats();
+    let drained =
+        stats.drained_active + stats.drained_partial + stats.drained_full + stats.drained_abandoned;
+    assert_eq!(
+        stats.remote_frees, drained,
+        "frees are queued after collect: {stats:#?}"
+    );
+    stats
+}
+
+/// Of the calling thread and those that ended: how many blocks were freed to pages of other heaps, and how many were
+/// kept, since `before`.
+fn sent_and_kept(before: &Stats) -> (u64, u64) {
+    let now = millpond::stats();
+    (
+        now.remote_frees - before.remote_frees,
+        now.recycled - before.recycled,
+    )
+}
+
+fn a_run_is_kept_and_handed_out_again() {
+    for size in SIZES {
+        let mut all = blocks(size, 256 * 1024 / size);
+        let in_a_slice = all
+            .windows(12)
+            .position(|run| slice(&run[0]) == slice(&run[11]))
+            .unwrap();
+        let mut held: Vec<Block> = all.drain(in_a_slice..in_a_slice + 12).collect();
+        let mut again: Vec<Block> = Vec::with_capacity(held.len());
+        let before = settled();
+        run_to_end(|| {
+            let own = Block::new(size);
+            let mut freed = [0; 12];
+            for (address, block) in freed.iter_mut().zip(&held) {
+                *address = block.start().addr().get();
+            }
+            held.drain(..).for_each(Block::free);
+            assert_eq!(sent_and_kept(&before), (1, 11), "size {size}");
+            again.extend((0..11).map(|_| Block::new(size)));
+            // The one freed last comes first.
+            assert!(
+                again
+                    .iter()
+                    .map(|block| block.start().addr().get())
+                    .eq(freed[1..].iter().rev().copied()),
+                "size {size}: {freed:x?} were freed, and {again:?} handed out"
+            );
+            again.drain(..).chain([own]).for_each(Block::free);
+        });
+        let after = settled();
+        assert_eq!(after.live_bytes + 12 * usable(size), before.live_bytes);
+        all.drain(..).for_each(Block::free);
+    }
+}
+
+/// The 64 KiB in which it starts, of which no two pages share one.
+fn slice(block: &Block) -> usize {
+    block.start().addr().get() >> 16
+}
+
+fn a_block_here_and_a_block_there_go_to_their_pages() {
+    for size in SIZES {
+        // Three pages, at least: of 256 KiB from 257 bytes on. The first block of each pair is two pages from the second.
+        let third = 256 * 1024 / size;
+        let mut held = blocks(size, 3 * third);
+        let mut others = held.split_off(2 * third);
+        let mut between = held.split_off(third);
+        let count = 2 * third as u64;
+        let before = settled();
+        run_to_end(|| {
+            let own = Block::new(size);
+            for (one, other) in held.drain(..).zip(others.drain(..)) {
+                one.free();
+                other.free();
+            }
+            own.free();
+            assert_eq!(sent_and_kept(&before), (count, 0), "size {size}");
+        });
+        between.drain(..).for_each(Block::free);
+        settled();
+    }
+}
+
+fn who_allocates_no_such_blocks_keeps_none() {
+    for size in SIZES {
+        let mut held = blocks(size, 1000);
+        let before = settled();
+        run_to_end(|| {
+            let own = Block::new(size / 2);
+            held.drain(..).for_each(Block::free);
+            own.free();
+            assert_eq!(sent_and_kept(&before), (1000, 0), "size {size}");
+        });
+        settled();
+    }
+}
+
+fn some_batches_of_a_class_are_kept_and_no_more() {
+    for size in SIZES {
+        let batch = batch(size);
+        let count = 4 * LISTS * batch;
+        let mut held = blocks(size, count);
+        let mut again: Vec<Block> = Vec::with_capacity(count);
+        let before = settled();
+        run_to_end(|| {
+            let own = Block::new(size);
+            held.drain(..).for_each(Block::free);
+            let (sent, kept) = sent_and_kept(&before);
+            assert_eq!(sent + kept, count as u64, "size {size}");
+            assert_eq!(kept as usize, LISTS * batch, "size {size}");
+            // All of it is there for this thread.
+            let fresh = millpond::stats().fresh_pages;
+            again.extend((0..kept).map(|_| Block::new(size)));
+            assert_eq!(millpond::stats().fresh_pages, fresh, "size {size}");
+            again.drain(..).chain([own]).for_each(Block::free);
+            millpond::collect(false);
+            // What is collected goes home, each block by itself.
+            let home = sent_and_kept(&before).0;
+            assert!(
+                home >= count as u64,
+                "size {size}: {home} of {count} blocks are back"
+            );
+        });
+        let after = settled();
+        assert_eq!(
+            after.live_bytes + count as u64 * usable(size),
+            before.live_bytes
+        );
+    }
+}
+
+fn blocks_of_8_bytes_are_kept_without_batches() {
+    let batch = batch(8);
+    let mut held = blocks(8, 10_000);
+    let before = settled();
+    run_to_end(|| {
+        let own = Block::new(8);
+        held.drain(..).for_each(Block::free);
+        let (sent, kept) = sent_and_kept(&before);
+        assert_eq!((sent + kept, kept), (10_000, batch as u64));
+        own.free();
+    });
+    let after = settled();
+    assert_eq!(after.live_bytes + 80_000, before.live_bytes);
+}
+
+fn what_a_thread_kept_goes_back_when_it_frees_its_own() {
+    const SIZE: usize = 64;
+    // So that pages are released as soon as they are free.
+    millpond::set_option("heap_reserve_kib", "0").unwrap();
+    let batch = batch(SIZE);
+    let mut held = blocks(SIZE, 10_000);
+    let mut own: Vec<Block> = Vec::with_capacity(32 << 10);
+    let before = settled();
+    run_to_end(|| {
+        own.push(Block::new(SIZE));
+        held.drain(..).for_each(Block::free);
+        let (sent, kept) = sent_and_kept(&before);
+        assert_eq!(kept as usize, LISTS * batch);
+        // Much more than the reserve holds.
+        own.extend((0..32 << 10).map(|_| Block::new(8192)));
+        own.drain(..).for_each(Block::free);
+        let back = sent_and_kept(&before).0 - sent;
+        let batches = (LISTS - 1) * batch;
+        assert!(
+            back as usize >= batches,
+            "{back} of {batches} blocks in batches are with their pages"
+        );
+    });
+    settled();
+}
+
+fn batches_that_nobody_needs_go_back_in_time() {
+    const NEEDED: usize = 256;
+    const UNNEEDED: usize = 64;
+    millpond::set_option("purge_delay_ms", "10").unwrap();
+    let batch = batch(UNNEEDED);
+    let mut needed = blocks(NEEDED, 200);
+    let mut unneeded = blocks(UNNEEDED, 10_000);
+    let before = settled();
+    run_to_end(|| {
+        let own = [Block::new(NEEDED), Block::new(UNNEEDED)];
+        unneeded.drain(..).for_each(Block::free);
+        let (sent, kept) = sent_and_kept(&before);
+        assert_eq!(kept as usize, LISTS * batch);
+        let batches = (LISTS - 1) * batch;
+        let begun = Instant::now();
+        // Half of what is there goes at a time, and the last one as a half of one, too.
+        loop {
+            let other = sent_and_kept(&before).0 - sent;
+            if other as usize >= batches {
+                break;
+            }
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "{other} of {batches} blocks in batches are with their pages"
+            );
+            // Blocks that this thread kept, but for the first.
+            needed.drain(..).for_each(Block::free);
+            needed.extend((0..200).map(|_| Block::new(NEEDED)));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        needed.drain(..).chain(own).for_each(Block::free);
+    });
+    settled();
+}
+
+fn the_vacant_heap_keeps_nothing() {
+    let mut held = blocks(64, 1000);
+    let before = settled();
+    // It never allocates.
+    run_to_end(|| {
+        held.drain(..).for_each(Block::free);
+        assert_eq!(sent_and_kept(&before), (1000, 0));
+    });
+    settled();
+}
+
+/// Threads that take runs of blocks from each other, free some and add others, all filled with what is checked when they
+/// are freed.
+fn blocks_passed_on_in_runs_keep_their_contents() {
+    const RUNS: usize = 64;
+    const ROUNDS: usize = 2000;
+    let before = settled();
+    let places: Vec<Mutex<Vec<Block>>> = (0..RUNS).map(|_| Mutex::new(Vec::new())).collect();
+    let work = |seed: u64| {
+        let places = &places;
+        move || {
+            // Knuth's generator (MMIX); its high bits are good enough.
+            let mut state = seed;
+            let mut random = |below: usize| {
+                state = state
+                    .wrapping_mul(6364136223846793005)
+                    .wrapping_add(1442695040888963407);
+                (state >> 33) as usize % below
+            };
+            for round in 0..ROUNDS {
+                let mut run = std::mem::take(&mut *places[random(RUNS)].lock().unwrap());
+                let stay = random(run.len() + 1);
+                run.drain(stay..).for_each(free_checked);
+                let size = 1 + random(1024);
+                run.extend((0..random(100)).map(|_| {
+                    let mut block = Block::new(size);
+                    block.bytes_mut().fill(size as u8);
+                    block
+                }));
+                let there = std::mem::replace(&mut *places[random(RUNS)].lock().unwrap(), run);
+                there.into_iter().for_each(free_checked);
+                if round % 500 == 499 {
+                    millpond::collect(seed.is_multiple_of(2));
+                }
+            }
+        }
+    };
+    beside(work(1), || beside(work(2), || beside(work(3), work(4))));
+    let kept = sent_and_kept(&before).1;
+    assert!(kept > 10_000, "only {kept} blocks were kept");
+    for place in places {
+        let run = place.into_inner().unwrap();
+        run.into_iter().for_each(free_checked);
+    }
+    assert_eq!(settled().live_bytes, before.live_bytes);
+}
+
+fn free_checked(block: Block) {
+    let size = block.layout().size();
+    assert!(
+        block.bytes().iter().all(|&byte| byte == size as u8),
+        "a block of {size} bytes was overwritten: {block:?}"
+    );
+    block.free();
+}
