@@ -21,6 +21,8 @@
 //! - **Free remotely** (`page/shared_line.rs`): one compare-and-swap pushes the block onto its page's remote list
 //!   (`free_list/remote.rs`); the first one since the last drain announces the page on its owner's news stack
 //!   (`free_list/news.rs`).
+//! - **Recycle** (`thread_heap/recycle.rs`, `keep.rs`): above 1 KiB, and of others' blocks in runs, some go onto the list of
+//!   the freeing thread's bin instead of to their pages.
 //! - **Refill** (`thread_heap/refill.rs`): an empty bin takes its page's local list, drains its remote list, settles
 //!   the news (`thread_heap/settle.rs`), takes a partly used page, carves, takes a warm page, adopts a page of a heap
 //!   without a thread (`thread_heap/idle.rs`), and only then claims a fresh page (`arena/mod.rs`).
