@@ -21,6 +21,7 @@ support::harness::each_alone! {
     some_batches_of_a_class_are_kept_and_no_more,
     blocks_of_8_bytes_are_kept_without_batches,
     what_a_thread_kept_goes_back_when_it_frees_its_own,
+    what_a_thread_kept_goes_back_when_it_frees_others_pages,
     batches_that_nobody_needs_go_back_in_time,
     the_vacant_heap_keeps_nothing,
     blocks_passed_on_in_runs_keep_their_contents,
@@ -42,6 +43,19 @@ fn usable(size: usize) -> u64 {
     let usable = block.usable();
     block.free();
     usable
+}
+
+/// `count` blocks, and some that lie between them, so that no page becomes free with them.
+fn scattered(size: usize, count: usize) -> (Vec<Block>, Vec<Block>) {
+    let mut between = Vec::with_capacity(count / 50);
+    let mut all = Vec::with_capacity(count);
+    for at in 0..count {
+        if at % 50 == 0 {
+            between.push(Block::new(size));
+        }
+        all.push(Block::new(size));
+    }
+    (all, between)
 }
 
 /// The counters once the only live thread has collected: all blocks that were kept are with their pages again.
@@ -148,7 +162,7 @@ fn some_batches_of_a_class_are_kept_and_no_more() {
     for size in SIZES {
         let batch = batch(size);
         let count = 4 * LISTS * batch;
-        let mut held = blocks(size, count);
+        let (mut held, mut between) = scattered(size, count);
         let mut again: Vec<Block> = Vec::with_capacity(count);
         let before = settled();
         run_to_end(|| {
@@ -175,6 +189,7 @@ fn some_batches_of_a_class_are_kept_and_no_more() {
             after.live_bytes + count as u64 * usable(size),
             before.live_bytes
         );
+        between.drain(..).for_each(Block::free);
     }
 }
 
@@ -198,7 +213,7 @@ fn what_a_thread_kept_goes_back_when_it_frees_its_own() {
     // So that pages are released as soon as they are free.
     millpond::set_option("heap_reserve_kib", "0").unwrap();
     let batch = batch(SIZE);
-    let mut held = blocks(SIZE, 10_000);
+    let (mut held, _between) = scattered(SIZE, 10_000);
     let mut own: Vec<Block> = Vec::with_capacity(32 << 10);
     let before = settled();
     run_to_end(|| {
@@ -210,13 +225,30 @@ fn what_a_thread_kept_goes_back_when_it_frees_its_own() {
         own.extend((0..32 << 10).map(|_| Block::new(8192)));
         own.drain(..).for_each(Block::free);
         let back = sent_and_kept(&before).0 - sent;
-        let batches = (LISTS - 1) * batch;
-        assert!(
-            back as usize >= batches,
-            "{back} of {batches} blocks in batches are with their pages"
-        );
+        assert_eq!(back, kept, "all are with their pages");
     });
     settled();
+}
+
+/// Of small blocks and of larger ones: a thread that only frees what others made keeps nothing in the end.
+fn what_a_thread_kept_goes_back_when_it_frees_others_pages() {
+    for size in [16, 64, 1024, 2000, 8192] {
+        let count = (16 << 20) / size;
+        let mut held = blocks(size, count);
+        let before = settled();
+        run_to_end(|| {
+            let own = Block::new(size);
+            held.drain(..).for_each(Block::free);
+            let (sent, kept) = sent_and_kept(&before);
+            assert!(kept > 0, "size {size}");
+            assert_eq!(
+                sent, count as u64,
+                "size {size}: {kept} were kept, and not all of them went back"
+            );
+            own.free();
+        });
+        settled();
+    }
 }
 
 fn batches_that_nobody_needs_go_back_in_time() {
@@ -225,7 +257,7 @@ fn batches_that_nobody_needs_go_back_in_time() {
     millpond::set_option("purge_delay_ms", "10").unwrap();
     let batch = batch(UNNEEDED);
     let mut needed = blocks(NEEDED, 200);
-    let mut unneeded = blocks(UNNEEDED, 10_000);
+    let (mut unneeded, _between) = scattered(UNNEEDED, 10_000);
     let before = settled();
     run_to_end(|| {
         let own = [Block::new(NEEDED), Block::new(UNNEEDED)];

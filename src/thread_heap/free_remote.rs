@@ -2,7 +2,7 @@
 //! first block of a page after a drain, and the last one of a page, take [`free_and_announce`].
 
 use super::foreign::{DOUBLE_FREE, foreign};
-use super::{Heap, VACANT, exit, keep, settle, slot, sparse, unclassed};
+use super::{Heap, VACANT, exit, keep, recycle, settle, slot, sparse, unclassed};
 use crate::abort;
 use crate::arena::reserve;
 use crate::free_list::remote::RemoteWord;
@@ -137,7 +137,7 @@ pub unsafe fn free_and_announce(
         return None;
     }
     slot::count_remote_free(heap);
-    // Asked for before the push that fills the page: after it, the page may be another's, or no page any more.
+    // Asked for before the push that fills the page, and only then: after it, the page may be another's, or no page any more.
     let bytes = Cell::new(0);
     let wants_purge = || {
         bytes.set(settle::bytes_of(page));
@@ -153,6 +153,9 @@ pub unsafe fn free_and_announce(
     }
     if done.sparse {
         note_sparse(heap, page);
+    }
+    if bytes.get() > 0 && !ptr::eq(heap, &VACANT) {
+        recycle::note_others_released(heap, bytes.get());
     }
     // SAFETY: heaps are never unmapped.
     done.serve.map(|owner| unsafe { owner.as_ref() })

@@ -11,7 +11,7 @@
 //! `docs/decisions/015-order-of-reuse.md` has the figures.
 
 use super::batches::MIN_BATCHED;
-use super::{Bin, Heap, recycle};
+use super::{Bin, Heap, exit, follow, recycle};
 use crate::free_list::Block;
 use crate::size_class::{BinOffset, SizeClass};
 use std::ptr::{self, NonNull};
@@ -60,7 +60,7 @@ fn renew(heap: &'static Heap, offset: BinOffset) -> bool {
         unsafe { batches.push(list) };
         recycling.add(1);
     }
-    batches.credit.set(full_credit(class) - 1);
+    recycling.give_small_credit(class, full_credit(class) - 1);
     recycle::age(heap);
     true
 }
@@ -72,10 +72,30 @@ fn full_credit(class: SizeClass) -> i32 {
 /// For a bin of a small class that ran empty: as [`recycle::take_batch`].
 #[inline(never)]
 pub fn take_batch(heap: &Heap, bin: &Bin, class: SizeClass) -> Option<NonNull<Block>> {
-    heap.recycling.of(class).credit.set(full_credit(class));
+    heap.recycling.give_small_credit(class, full_credit(class));
     let list = recycle::pop_counted(heap, class, 1)?;
     recycle::note_reuse(heap);
     // SAFETY: the batch is the heap's holder's.
     bin.free.set(unsafe { Block::next(list) });
     Some(list)
+}
+
+/// Returns what lies on the bins' lists of small classes and was kept to its pages.
+pub fn return_lists(heap: &'static Heap) {
+    for class in recycle::small_classes() {
+        // Nothing was kept since the list was empty.
+        if heap.recycling.of(class).credit.get() == full_credit(class) {
+            continue;
+        }
+        heap.recycling.stop(class);
+        let bin = heap.bin(class);
+        let others = match bin.page.get() {
+            // SAFETY: the page is of the heap that the caller holds.
+            Some(page) => follow::part(bin, unsafe { page.owned() }, class),
+            None => NonNull::new(bin.free.replace(ptr::null_mut())),
+        };
+        if let Some(others) = others {
+            exit::return_list(heap, others);
+        }
+    }
 }

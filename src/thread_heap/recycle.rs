@@ -97,6 +97,8 @@ pub struct Recycling {
     ebbing: Cell<bool>,
     /// No bin was refilled or got new credit since all bins' lists went back: they hold blocks of their current pages only.
     swept: Cell<bool>,
+    /// As well, of small classes.
+    small_swept: Cell<bool>,
     /// [`trim`] is under way.
     trimming: Cell<bool>,
     /// When [`age`] last looked, in milliseconds.
@@ -119,6 +121,7 @@ impl Recycling {
             refused: ClassSet::new(),
             ebbing: Cell::new(false),
             swept: Cell::new(false),
+            small_swept: Cell::new(true),
             trimming: Cell::new(false),
             aged: Cell::new(0),
             calls: Cell::new(0),
@@ -159,6 +162,13 @@ impl Recycling {
         if applies(class.bin()) {
             self.classes.set(self.classes.get() - 1);
         }
+    }
+
+    /// Gives the bin of a small class new credit.
+    #[inline(always)]
+    pub fn give_small_credit(&self, class: SizeClass, credit: i32) {
+        self.of(class).credit.set(credit);
+        self.small_swept.set(false);
     }
 
     /// Takes the credit of a bin that is being flushed.
@@ -277,6 +287,11 @@ fn others(units: usize, share: usize) -> usize {
     bytes / share / BATCH_BYTES
 }
 
+/// The classes of which only others' blocks are recycled.
+pub fn small_classes() -> impl Iterator<Item = SizeClass> {
+    (0..FROM.class().0).map(SizeClass)
+}
+
 fn recycled_classes() -> impl Iterator<Item = SizeClass> {
     (FROM.class().0..CLASSES as u8).map(SizeClass)
 }
@@ -392,6 +407,17 @@ fn ask_again(recycling: &Recycling) {
     });
 }
 
+/// Notes that the heap freed the last block of another one's page, which is as much a sign that its thread only frees as
+/// [`Recycling::note_released`].
+pub fn note_others_released(heap: &'static Heap, bytes: usize) {
+    let recycling = &heap.recycling;
+    let clean = recycling.swept.get() && recycling.small_swept.get();
+    if recycling.units.get() > 0 || !clean {
+        recycling.note_released(bytes);
+        trim(heap);
+    }
+}
+
 /// Returns batches to their pages when there are too many, since other memory was freed meanwhile. For whenever a page
 /// became free.
 #[inline]
@@ -419,6 +445,9 @@ fn trim_all(heap: &'static Heap) {
         if !recycling.swept.replace(true) {
             return_lists(heap);
         }
+        if !recycling.small_swept.replace(true) {
+            keep::return_lists(heap);
+        }
     }
     recycling.trimming.set(false);
 }
@@ -426,8 +455,7 @@ fn trim_all(heap: &'static Heap) {
 fn return_batches(heap: &'static Heap) {
     let recycling = &heap.recycling;
     // (Small ones last: they seldom are many.)
-    let small = (0..FROM.class().0).map(SizeClass);
-    for class in recycled_classes().chain(small) {
+    for class in recycled_classes().chain(small_classes()) {
         while !recycling.of(class).is_empty() && recycling.is_too_much() {
             let Some(batch) = pop(heap, class) else {
                 break;
