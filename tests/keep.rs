@@ -6,7 +6,7 @@
 mod support;
 
 use millpond::{Millpond, Stats};
-use std::sync::Mutex;
+use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 use support::block::{Block, blocks};
 use support::thread::{beside, run_to_end};
@@ -22,6 +22,9 @@ support::harness::each_alone! {
     blocks_of_8_bytes_are_kept_without_batches,
     what_a_thread_kept_goes_back_when_it_frees_its_own,
     what_a_thread_kept_goes_back_when_it_frees_others_pages,
+    a_batch_in_use_goes_back_when_a_thread_frees_others_pages_of_another_class,
+    a_thread_that_only_frees_starts_to_keep_nothing,
+    who_reuses_blocks_may_keep_again,
     batches_that_nobody_needs_go_back_in_time,
     the_vacant_heap_keeps_nothing,
     blocks_passed_on_in_runs_keep_their_contents,
@@ -83,7 +86,7 @@ fn sent_and_kept(before: &Stats) -> (u64, u64) {
 
 fn a_run_is_kept_and_handed_out_again() {
     for size in SIZES {
-        let mut all = blocks(size, 256 * 1024 / size);
+        let mut all = blocks(size, 768 * 1024 / size);
         let in_a_slice = all
             .windows(12)
             .position(|run| slice(&run[0]) == slice(&run[11]))
@@ -93,12 +96,14 @@ fn a_run_is_kept_and_handed_out_again() {
         let before = settled();
         run_to_end(|| {
             let own = Block::new(size);
+            // Of another page, whatever this thread's heap freed last.
+            all.pop().unwrap().free();
             let mut freed = [0; 12];
             for (address, block) in freed.iter_mut().zip(&held) {
                 *address = block.start().addr().get();
             }
             held.drain(..).for_each(Block::free);
-            assert_eq!(sent_and_kept(&before), (1, 11), "size {size}");
+            assert_eq!(sent_and_kept(&before), (2, 11), "size {size}");
             again.extend((0..11).map(|_| Block::new(size)));
             // The one freed last comes first.
             assert!(
@@ -111,7 +116,7 @@ fn a_run_is_kept_and_handed_out_again() {
             again.drain(..).chain([own]).for_each(Block::free);
         });
         let after = settled();
-        assert_eq!(after.live_bytes + 12 * usable(size), before.live_bytes);
+        assert_eq!(after.live_bytes + 13 * usable(size), before.live_bytes);
         all.drain(..).for_each(Block::free);
     }
 }
@@ -128,10 +133,13 @@ fn a_block_here_and_a_block_there_go_to_their_pages() {
         let mut held = blocks(size, 3 * third);
         let mut others = held.split_off(2 * third);
         let mut between = held.split_off(third);
-        let count = 2 * third as u64;
+        let last = between.pop().unwrap();
+        let count = 2 * third as u64 + 1;
         let before = settled();
         run_to_end(|| {
             let own = Block::new(size);
+            // Of a third page, whatever this thread's heap freed last.
+            last.free();
             for (one, other) in held.drain(..).zip(others.drain(..)) {
                 one.free();
                 other.free();
@@ -251,6 +259,86 @@ fn what_a_thread_kept_goes_back_when_it_frees_others_pages() {
     }
 }
 
+fn a_batch_in_use_goes_back_when_a_thread_frees_others_pages_of_another_class() {
+    const KEPT: usize = 64;
+    let batch = batch(KEPT);
+    let (mut held, _between) = scattered(KEPT, 2 * batch + 1);
+    let mut others = blocks(256, 4 << 12);
+    let before = settled();
+    run_to_end(|| {
+        let mut own: [Option<Block>; 2000] = [const { None }; 2000];
+        own[0] = Some(Block::new(KEPT));
+        held.drain(..).for_each(Block::free);
+        let (sent, kept) = sent_and_kept(&before);
+        assert_eq!(kept as usize, 2 * batch);
+        // The list in use, whatever it has of the page, and the first of the batch: its others are the list in use then.
+        let mut at = 1;
+        let reused = millpond::stats().reused_pages;
+        while millpond::stats().reused_pages == reused {
+            own[at] = Some(Block::new(KEPT));
+            at += 1;
+        }
+        others.drain(..).for_each(Block::free);
+        let back = sent_and_kept(&before).0 - sent - (4 << 12);
+        assert!(back > 0, "{back} of the batch are with their pages");
+        let left = kept as usize - (at - 1);
+        assert!(
+            back as usize >= left,
+            "{back} of {left} blocks are with their pages"
+        );
+        own.iter_mut()
+            .filter_map(Option::take)
+            .for_each(Block::free);
+    });
+    settled();
+}
+
+fn a_thread_that_only_frees_starts_to_keep_nothing() {
+    let (mut held, _between) = scattered(64, 10_000);
+    let mut others = blocks(256, 4 << 12);
+    let mut more = blocks(256, 4 << 12);
+    let before = settled();
+    run_to_end(|| {
+        let own = [Block::new(64), Block::new(256)];
+        others.drain(..).for_each(Block::free);
+        let start = sent_and_kept(&before).1;
+        held.drain(..).for_each(Block::free);
+        more.drain(..).for_each(Block::free);
+        assert_eq!(sent_and_kept(&before).1, start);
+        own.into_iter().for_each(Block::free);
+    });
+    settled();
+}
+
+fn who_reuses_blocks_may_keep_again() {
+    let (mut held, _between) = scattered(64, 100);
+    let mut others = blocks(256, 4 << 12);
+    let before = settled();
+    run_to_end(|| {
+        let mut own: [Option<Block>; 5000] = [const { None }; 5000];
+        own[0] = Some(Block::new(64));
+        others.drain(..).for_each(Block::free);
+        let start = sent_and_kept(&before).1;
+        // Of a third class: what this thread frees, it allocates. (Pages that are wholly free would be no sign of that.)
+        own.iter_mut()
+            .skip(1)
+            .for_each(|own| *own = Some(Block::new(128)));
+        for own in own.iter_mut().skip(1).step_by(2) {
+            own.take().into_iter().for_each(Block::free);
+        }
+        for own in own.iter_mut().skip(1).step_by(2) {
+            *own = Some(Block::new(128));
+        }
+        held.drain(..).for_each(Block::free);
+        let kept = sent_and_kept(&before).1 - start;
+        assert!(kept >= 90, "{kept} of 100 were kept");
+        own.iter_mut()
+            .filter_map(Option::take)
+            .for_each(Block::free);
+    });
+    settled();
+}
+
 fn batches_that_nobody_needs_go_back_in_time() {
     const NEEDED: usize = 256;
     const UNNEEDED: usize = 64;
@@ -303,9 +391,11 @@ fn blocks_passed_on_in_runs_keep_their_contents() {
     const RUNS: usize = 64;
     const ROUNDS: usize = 2000;
     let before = settled();
+    // So that all are at it at the same time.
+    let turn = Barrier::new(4);
     let places: Vec<Mutex<Vec<Block>>> = (0..RUNS).map(|_| Mutex::new(Vec::new())).collect();
     let work = |seed: u64| {
-        let places = &places;
+        let (places, turn) = (&places, &turn);
         move || {
             // Knuth's generator (MMIX); its high bits are good enough.
             let mut state = seed;
@@ -327,6 +417,9 @@ fn blocks_passed_on_in_runs_keep_their_contents() {
                 }));
                 let there = std::mem::replace(&mut *places[random(RUNS)].lock().unwrap(), run);
                 there.into_iter().for_each(free_checked);
+                if round % 20 == 19 {
+                    turn.wait();
+                }
                 if round % 500 == 499 {
                     millpond::collect(seed.is_multiple_of(2));
                 }

@@ -254,7 +254,9 @@ pub struct RemoteFree<H> {
     /// Nobody held the page's owner: the caller holds its lease now and must serve it and give the lease up.
     /// Otherwise the owner knows of the page, or will be told by another thread.
     pub serve: Option<NonNull<H>>,
-    /// Every block of the page is free now, and its contents are still there.
+    /// Every block of the page is free now.
+    pub filled: bool,
+    /// It is, and its contents are still there.
     pub pinned: bool,
     /// With this block an eighth of the page's are in use, or on other lists; not fewer yet.
     pub sparse: bool,
@@ -326,12 +328,14 @@ pub unsafe fn remote_free<P: RemotePage>(
             .remote
             .push(shared.start(), block, capacity, wants_purge)
     }?;
-    let pinned = pushed.count == capacity && !pushed.purge;
+    let filled = pushed.count == capacity;
+    let pinned = filled && !pushed.purge;
     let sparse = pushed.count == sparse_from(capacity);
     // SAFETY: the page is live until its token is announced, if that is ours to do.
     let serve = unsafe { conclude(page, pushed, discard) };
     Ok(RemoteFree {
         serve,
+        filled,
         pinned,
         sparse,
     })

@@ -84,7 +84,8 @@ stats! {
     /// Bytes of it that are accessible; what is resident is less.
     committed_bytes,
     /// Bytes of live blocks, class sizes not requests; exact once every live thread has called
-    /// [`collect`](crate::collect) or has exited, before that within one page per thread and class.
+    /// [`collect`](crate::collect) or has exited, before that within one page per thread and class, and what threads have recycled:
+    /// at most 80 KiB per class up to 1 KiB, above that an eighth of the memory in use.
     live_bytes,
     /// Bytes of free slices and of freed huge mappings kept resident for reuse.
     reserve_bytes,

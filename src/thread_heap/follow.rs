@@ -104,7 +104,8 @@ pub fn follow(heap: &'static Heap, page: PageRef) {
     recycle::trim(heap);
 }
 
-/// Takes the recycled blocks out of the bin's list, which is one of blocks of its page then; as a list. `line` is the page's.
+/// Takes the recycled blocks out of the bin's list, which is one of blocks of its page then; as a list. `line` is the page's,
+/// whatever its class.
 pub fn part(bin: &Bin, line: &OwnedLine, class: SizeClass) -> Option<NonNull<Block>> {
     let start = bin.start.get();
     // Nothing bounds a list of recycled blocks but the memory in use, which others may give back meanwhile: they can't be more

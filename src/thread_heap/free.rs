@@ -1,6 +1,6 @@
 //! Freeing. The fast path is [`free_small`]: a block of its bin's current page goes onto the bin's list. Otherwise
 //! [`free_elsewhere`]: the registry finds the page, and the block goes onto its page's local list, or onto its page's remote
-//! list (`free_remote.rs`). Above 1 KiB, [`free_recycled_elsewhere`]: mostly it goes onto the bin's list all the same, as recycled.
+//! list (`free_remote.rs`, which keeps some: `keep.rs`). Above 1 KiB, [`free_recycled_elsewhere`]: mostly it goes onto the bin's list all the same, as recycled.
 
 use super::foreign::{DOUBLE_FREE, foreign};
 #[cfg(preload)]
@@ -22,7 +22,7 @@ use std::ptr::NonNull;
 #[inline(always)]
 pub unsafe fn free_small(block: NonNull<u8>, size: usize) {
     let heap = slot::heap();
-    // SAFETY: passed on. None of these sizes is recycled: see `recycle::applies`.
+    // SAFETY: passed on. None of these sizes is recycled whoever owns the page: see `recycle::applies`.
     unsafe { free::<false>(heap, block, heap.table.small(size)) }
 }
 

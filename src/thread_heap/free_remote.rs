@@ -1,5 +1,6 @@
 //! Freeing into a page of another heap: one compare-and-swap on the page's remote word. [`free`] is the usual case; the
-//! first block of a page after a drain, and the last one of a page, take [`free_and_announce`].
+//! first block of a page after a drain, and the last one of a page, take [`free_and_announce`]. Of a run of frees into one page
+//! the thread keeps some (`keep.rs`).
 
 use super::foreign::{DOUBLE_FREE, foreign};
 use super::{Heap, VACANT, exit, keep, recycle, settle, slot, sparse, unclassed};
@@ -13,7 +14,7 @@ use crate::page::shared_line::{
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
 
-/// A free into a page that isn't the thread's: in the usual case, one compare-and-swap.
+/// A free into a page that isn't the thread's: in the usual case, one compare-and-swap, or a push onto the bin's list.
 ///
 /// # Safety
 /// `block` came from this allocator and is given up; `page` is the block's, and `heap` the calling thread's.
@@ -137,7 +138,7 @@ pub unsafe fn free_and_announce(
         return None;
     }
     slot::count_remote_free(heap);
-    // Asked for before the push that fills the page, and only then: after it, the page may be another's, or no page any more.
+    // Asked for before the push that fills the page: after it, the page may be another's, or no page any more.
     let bytes = Cell::new(0);
     let wants_purge = || {
         bytes.set(settle::bytes_of(page));
@@ -154,7 +155,7 @@ pub unsafe fn free_and_announce(
     if done.sparse {
         note_sparse(heap, page);
     }
-    if bytes.get() > 0 && !ptr::eq(heap, &VACANT) {
+    if done.filled && !ptr::eq(heap, &VACANT) {
         recycle::note_others_released(heap, bytes.get());
     }
     // SAFETY: heaps are never unmapped.

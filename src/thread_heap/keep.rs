@@ -1,16 +1,18 @@
 //! Keeping small blocks of others: a thread that allocates what it frees needn't send each block back to whoever made it.
 //!
 //! Up to 1 KiB a free into an own page is cheap, and only those into other heaps' pages are recycled: they go onto the bin's
-//! list, for a compare-and-swap less now and a drain less later. Credit, batches and bounds are those of `recycle.rs`, but:
+//! list, for a compare-and-swap less now and a drain less later. Credit and batches are those of `recycle.rs`, and so are the
+//! bounds of a heap, which small batches alone may use up where less than 4 MiB are in use. But:
 //!
 //! - The first free of a run into one page goes to the page. Blocks that come one by one from many pages lie beside blocks of
 //!   other threads, which would share their lines; blocks of a run are neighbours, more often than not.
-//! - A batch has 16 KiB, and a class four of them at most.
+//! - A batch has 16 KiB, and a class four of them at most. Nobody asks for evidence of reuse before they are set aside, and
+//!   large classes' allowance doesn't change with them.
 //! - Blocks of 8 bytes have no room for a batch's link, and so no batches.
 //!
 //! `docs/decisions/015-order-of-reuse.md` has the figures.
 
-use super::batches::MIN_BATCHED;
+use super::batches::{MIN_BATCHED, PURE};
 use super::{Bin, Heap, exit, follow, recycle};
 use crate::free_list::Block;
 use crate::size_class::{BinOffset, SizeClass};
@@ -72,23 +74,33 @@ fn full_credit(class: SizeClass) -> i32 {
 /// For a bin of a small class that ran empty: as [`recycle::take_batch`].
 #[inline(never)]
 pub fn take_batch(heap: &Heap, bin: &Bin, class: SizeClass) -> Option<NonNull<Block>> {
-    heap.recycling.give_small_credit(class, full_credit(class));
+    let recycling = &heap.recycling;
+    recycling.give_small_credit(class, full_credit(class));
     let list = recycle::pop_counted(heap, class, 1)?;
+    // The list has others' blocks.
+    recycling.give_small_credit(class, full_credit(class) - 1);
     recycle::note_reuse(heap);
     // SAFETY: the batch is the heap's holder's.
     bin.free.set(unsafe { Block::next(list) });
     Some(list)
 }
 
-/// Returns what lies on the bins' lists of small classes and was kept to its pages.
+/// Returns what lies on the bins' lists of small classes and was kept to its pages, and shuts the bins until the next refill by
+/// freed blocks, or their own.
 pub fn return_lists(heap: &'static Heap) {
     for class in recycle::small_classes() {
-        // Nothing was kept since the list was empty.
-        if heap.recycling.of(class).credit.get() == full_credit(class) {
+        let bin = heap.bin(class);
+        let credit = heap.recycling.of(class).credit.get();
+        // It has none, and was never refilled, perhaps; or is known to have none of others.
+        if credit < 0 && bin.free.get().is_null() || credit == PURE {
             continue;
         }
-        heap.recycling.stop(class);
-        let bin = heap.bin(class);
+        heap.recycling.refuse(class);
+        recycle::note_pure(heap, class.bin());
+        if credit == full_credit(class) {
+            // Nothing was kept since the list was empty.
+            continue;
+        }
         let others = match bin.page.get() {
             // SAFETY: the page is of the heap that the caller holds.
             Some(page) => follow::part(bin, unsafe { page.owned() }, class),
@@ -97,5 +109,14 @@ pub fn return_lists(heap: &'static Heap) {
         if let Some(others) = others {
             exit::return_list(heap, others);
         }
+    }
+}
+
+/// The credit of a shut bin that may ask again: a list without others' blocks has none to set aside first.
+pub fn credit_again(class: SizeClass, credit: i32) -> i32 {
+    match credit {
+        PURE => full_credit(class),
+        // It may have got new credit with its own refill.
+        credit => credit.max(0),
     }
 }

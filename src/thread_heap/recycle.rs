@@ -22,7 +22,7 @@
 //! - All batches of a heap together are at most an eighth of the other memory in use, and 64 MiB. When that memory is
 //!   freed, they go back, too: a batch for each 256 KiB of pages that the heap releases, or frees the last blocks of in
 //!   others, without a refill by freed blocks in between, and the bins' lists when there is no batch left. (A block in a
-//!   batch pins its page, so the memory in use alone would not tell.)
+//!   batch pins its page, so the memory in use alone would not tell. An owner that drains a page meanwhile hides that its last block was freed.)
 //!   From then to the next refill by freed blocks none is set aside: what a phase frees that only frees goes to its pages.
 //! - What stays of a class's batches through a whole purge delay is not needed: half of it goes back when one of the next
 //!   eight batches is set aside, in any class.
@@ -97,7 +97,7 @@ pub struct Recycling {
     ebbing: Cell<bool>,
     /// No bin was refilled or got new credit since all bins' lists went back: they hold blocks of their current pages only.
     swept: Cell<bool>,
-    /// As well, of small classes.
+    /// As well, of small classes, whose bins are shut since.
     small_swept: Cell<bool>,
     /// [`trim`] is under way.
     trimming: Cell<bool>,
@@ -402,8 +402,11 @@ pub fn note_reuse(heap: &Heap) {
 fn ask_again(recycling: &Recycling) {
     recycling.refused.take_each(|class| {
         let credit = &recycling.of(class).credit;
-        // It may have got new credit with its own refill.
-        credit.set(credit.get().max(0));
+        credit.set(match applies(class.bin()) {
+            // It may have got new credit with its own refill.
+            true => credit.get().max(0),
+            false => keep::credit_again(class, credit.get()),
+        });
     });
 }
 
@@ -436,10 +439,9 @@ fn trim_all(heap: &'static Heap) {
     // What a phase that frees more than it allocates frees from now on goes to the pages at once.
     recycling.allowance.set(0);
     recycling.ebbing.set(true);
-    if recycling.units.get() > 0 {
+    if return_batches(heap) {
         recycling.worth.set(recycling.worth.get() / 2);
     }
-    return_batches(heap);
     if recycling.released.get() >= BATCH_BYTES {
         recycling.released.set(0);
         if !recycling.swept.replace(true) {
@@ -452,8 +454,10 @@ fn trim_all(heap: &'static Heap) {
     recycling.trimming.set(false);
 }
 
-fn return_batches(heap: &'static Heap) {
+/// Whether there were large ones among them.
+fn return_batches(heap: &'static Heap) -> bool {
     let recycling = &heap.recycling;
+    let mut large = false;
     // (Small ones last: they seldom are many.)
     for class in recycled_classes().chain(small_classes()) {
         while !recycling.of(class).is_empty() && recycling.is_too_much() {
@@ -461,14 +465,18 @@ fn return_batches(heap: &'static Heap) {
                 break;
             };
             let released = recycling.released.get();
-            let bytes = units(class) * UNIT;
-            recycling.released.set(released.saturating_sub(bytes));
+            let units = units(class);
+            large |= units == UNITS;
+            recycling
+                .released
+                .set(released.saturating_sub(units * UNIT));
             exit::return_list(heap, batch);
         }
         if recycling.units.get() == 0 {
-            return;
+            break;
         }
     }
+    large
 }
 
 /// The lists of the bins pin pages, too.
@@ -505,6 +513,8 @@ fn return_old(heap: &'static Heap) {
     recycling.aged.set(now);
     recycling.measure();
     recycling.trimming.set(true);
+    // What goes back may free pages, which is no sign that the thread only frees.
+    let released = recycling.released.get();
     for class in SizeClass::all() {
         for _ in 0..recycling.of(class).unneeded().div_ceil(2) {
             if let Some(batch) = pop(heap, class) {
@@ -512,6 +522,7 @@ fn return_old(heap: &'static Heap) {
             }
         }
     }
+    recycling.released.set(released);
     recycling.trimming.set(false);
 }
 

@@ -1,6 +1,6 @@
 //! A fiber that is suspended on one thread and resumed on another, a thousand times, and makes and drops records in
 //! between, all in one function. Succeeds when each record came from the heap of the thread that the fiber was on, and
-//! each drop was one of the other thread's record. `tests/migration.rs` builds it with fat link-time optimisation.
+//! every other drop, at least, was one of the other thread's record. `tests/migration.rs` builds it with fat link-time optimisation.
 
 use millpond::pool::{Pool, PoolBox};
 use std::cell::UnsafeCell;
@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use std::process::ExitCode;
 use std::ptr;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 const SWITCHES: usize = 1000;
@@ -36,6 +36,8 @@ static FIBER: Fiber = Fiber {
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 /// Records that came from elsewhere.
 static STRANGERS: AtomicUsize = AtomicUsize::new(0);
+/// Drops, after a switch, of records of other pages than the dropping thread's heap has.
+static OTHERS: AtomicU64 = AtomicU64::new(0);
 
 fn suspend() {
     // SAFETY: this runs on the fiber, whose resumer waits in its context.
@@ -55,6 +57,13 @@ fn look_at_next() {
     drop(next);
 }
 
+/// How many blocks of other heaps were freed so far: sent to their pages or kept.
+#[inline(never)]
+fn others_dropped() -> u64 {
+    let stats = millpond::stats();
+    stats.remote_frees + stats.recycled
+}
+
 /// Of this name in the binary, where `tests/migration.rs` reads its instructions.
 // SAFETY: nothing else in the program has the name.
 #[unsafe(no_mangle)]
@@ -68,7 +77,9 @@ extern "C" fn millpond_test_fiber() {
         }
         suspend();
         // On the other thread now.
+        let before = others_dropped();
         drop(record);
+        OTHERS.fetch_add(others_dropped() - before, Ordering::Relaxed);
         drop(RECORDS.boxed([at; 20]));
         // What was dropped may lie on this thread's list now.
         look_at_next();
@@ -117,11 +128,10 @@ pub fn run() -> ExitCode {
         }
     });
     let strangers = STRANGERS.load(Ordering::Relaxed);
-    let stats = millpond::stats();
-    let (sent, kept) = (stats.remote_frees, stats.recycled);
-    println!("{strangers} records of the wrong heap, {sent} sent to the other heap, {kept} kept");
-    // A record that was kept may be dropped again, and again be the other's.
-    match strangers == 0 && sent + kept >= SWITCHES as u64 {
+    let others = OTHERS.load(Ordering::Relaxed);
+    println!("{strangers} records of the wrong heap, {others} drops of the other heap's");
+    // A record that the other thread kept is made again there and dropped here, at home: not every drop is of another's.
+    match strangers == 0 && others >= SWITCHES as u64 / 2 {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }

@@ -1,6 +1,6 @@
 //! `sh8bench`: the batches of `sh6bench`, each freed by another thread than the one that made it.
 //!
-//! The threads stand in a ring. Each fills a batch, leaves it in the next thread's mailbox and frees what lies in its
+//! The threads stand in a ring. Each fills a batch, leaves it in the next thread's mailbox and frees one that lies in its
 //! own, so that all threads allocate and all free, and no block goes back to the thread that it came from.
 
 use super::{About, Workload, ladder};
