@@ -25,22 +25,60 @@ pub unsafe fn free(block: NonNull<u8>, page: PageRef, heap: &'static Heap) {
         return unsafe { free_without_heap(block, page) };
     }
     let seen = match heap.last_remote.word_of(page) {
-        // A run of frees into one page.
-        // SAFETY: the block is of the page's class, unless that has none, and the caller gives it up.
-        Some(_) if unsafe { keep::keep(heap, block.cast(), page.shared().bin()) } => return,
-        Some(word) => word,
-        None => page.shared().remote().peek(),
+        Some(word) => {
+            if heap.run.goes_on() {
+                // SAFETY: passed on.
+                return unsafe { free_in_run(block, page, heap) };
+            }
+            word
+        }
+        None => {
+            heap.last_remote.begin(page);
+            heap.run.begin();
+            page.shared().remote().peek()
+        }
     };
     // (The word of a page that nobody owns never allows it.)
     // SAFETY: passed on.
     let Ok(word) = (unsafe { remote_free_onto(page, seen, block.cast()) }) else {
+        // The owner drained the page, as a rule.
+        heap.run.begin();
         // SAFETY: passed on: the block is the caller's still.
         return unsafe { free_again(block, page, heap) };
     };
-    heap.last_remote.note(page, word);
+    heap.last_remote.note_word(word);
     heap.counters.remote_frees.add(1);
     if became_sparse(page, word) {
         note_sparse(heap, page);
+    }
+}
+
+/// As [`free`], in a run of frees into one page.
+///
+/// # Safety
+/// As for [`free`].
+#[inline(always)]
+unsafe fn free_in_run(block: NonNull<u8>, page: PageRef, heap: &'static Heap) {
+    // SAFETY: the block is of the page's class, unless that has none, and the caller gives it up.
+    if !unsafe { keep::keep(heap, block.cast(), page.shared().bin()) } {
+        // SAFETY: passed on: the block is the caller's still.
+        unsafe { free_in_run_without_credit(block, page, heap) }
+    }
+}
+
+/// As [`free_in_run`], where the bin has no credit, or its blocks are never kept.
+///
+/// # Safety
+/// As for [`free`].
+#[cold]
+#[inline(never)]
+unsafe fn free_in_run_without_credit(block: NonNull<u8>, page: PageRef, heap: &'static Heap) {
+    let offset = page.shared().bin();
+    // SAFETY: as in `free_in_run`.
+    if !keep::renew(heap, offset) || !unsafe { keep::keep(heap, block.cast(), offset) } {
+        heap.run.end();
+        // SAFETY: passed on: the block is the caller's still.
+        unsafe { free_again(block, page, heap) };
     }
 }
 

@@ -4,7 +4,7 @@
 //! list, for a compare-and-swap less now and a drain less later. Credit and batches are those of `recycle.rs`, and so are the
 //! bounds of a heap, which small batches alone may use up where less than 4 MiB are in use. But:
 //!
-//! - The first free of a run into one page goes to the page. Blocks that come one by one from many pages lie beside blocks of
+//! - The first two frees of a run into one page go to the page. Blocks that come one by one from many pages lie beside blocks of
 //!   other threads, which would share their lines; blocks of a run are neighbours, more often than not.
 //! - A batch has 16 KiB, and a class four of them at most. Nobody asks for evidence of reuse before they are set aside, and
 //!   large classes' allowance doesn't change with them.
@@ -16,6 +16,7 @@ use super::batches::{MIN_BATCHED, PURE};
 use super::{Bin, Heap, exit, follow, recycle};
 use crate::free_list::Block;
 use crate::size_class::{BinOffset, SizeClass};
+use std::cell::Cell;
 use std::ptr::{self, NonNull};
 
 /// The bytes of blocks in a batch, about.
@@ -23,17 +24,55 @@ const BATCH_BYTES: usize = recycle::UNIT;
 /// The most batches of a class.
 const MOST: u32 = 4;
 
+/// How far a run of frees into one page of another heap has come.
+pub struct Run(Cell<Stage>);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The page had one.
+    Begun,
+    /// It had another: further ones may be kept.
+    Goes,
+    /// None may, until the owner has drained the page or another begins: so that not each of them asks.
+    Over,
+}
+
+impl Run {
+    /// None.
+    pub const fn new() -> Self {
+        Self(Cell::new(Stage::Begun))
+    }
+
+    /// Notes a first free into a page, or since it was drained.
+    #[inline(always)]
+    pub fn begin(&self) {
+        self.0.set(Stage::Begun);
+    }
+
+    /// Notes one more; whether it may be kept.
+    #[inline(always)]
+    pub fn goes_on(&self) -> bool {
+        if self.0.get() == Stage::Begun {
+            self.0.set(Stage::Goes);
+            return false;
+        }
+        self.0.get() == Stage::Goes
+    }
+
+    /// Notes that no more of this run are kept.
+    pub fn end(&self) {
+        self.0.set(Stage::Over);
+    }
+}
+
 /// Puts a block of another heap's page onto its bin's list, if it is small and the bin has credit; false if not.
 /// (`BinOffset::NONE` may be asked for, and is.)
 ///
 /// # Safety
-/// The caller holds the heap and gives the block up, which is of the bin's class.
+/// The caller holds the heap and gives the block up if this is true; the block is of the bin's class.
 #[inline(always)]
 pub unsafe fn keep(heap: &'static Heap, block: NonNull<Block>, offset: BinOffset) -> bool {
-    if recycle::applies(offset) || recycle::is_shut(heap, offset) {
-        return false;
-    }
-    if !recycle::spend(heap, offset) && !renew(heap, offset) {
+    if recycle::applies(offset) || !recycle::spend(heap, offset) {
         return false;
     }
     heap.counters.recycled.add(1);
@@ -42,10 +81,12 @@ pub unsafe fn keep(heap: &'static Heap, block: NonNull<Block>, offset: BinOffset
     true
 }
 
-/// Sets the bin's list aside as a batch, and spends one of the new credit. False, and the bin is shut, where it has enough.
-#[cold]
-#[inline(never)]
-fn renew(heap: &'static Heap, offset: BinOffset) -> bool {
+/// Gives a bin whose credit is used up new one, its list being set aside as a batch. False where the bin is shut, its class isn't
+/// small, or it has enough batches, and is shut then.
+pub fn renew(heap: &'static Heap, offset: BinOffset) -> bool {
+    if recycle::applies(offset) || recycle::is_shut(heap, offset) {
+        return false;
+    }
     let recycling = &heap.recycling;
     let class = offset.class();
     let batches = recycling.at(offset);
@@ -62,7 +103,7 @@ fn renew(heap: &'static Heap, offset: BinOffset) -> bool {
         unsafe { batches.push(list) };
         recycling.add(1);
     }
-    recycling.give_small_credit(class, full_credit(class) - 1);
+    recycling.give_small_credit(class, full_credit(class));
     recycle::age(heap);
     true
 }

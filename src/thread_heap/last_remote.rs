@@ -32,6 +32,12 @@ impl LastRemote {
         ptr::eq(self.page.get(), page).then(|| self.word.get())
     }
 
+    /// Notes the page that the thread is about to write the word of.
+    #[inline(always)]
+    pub fn begin(&self, page: PageRef) {
+        self.page.set(page);
+    }
+
     /// Notes what the thread wrote.
     #[inline(always)]
     pub fn note(&self, page: PageRef, word: RemoteWord) {
@@ -39,7 +45,7 @@ impl LastRemote {
         self.word.set(word);
     }
 
-    /// As [`LastRemote::note`], for the same page as before.
+    /// As [`LastRemote::note`], for the page noted already.
     #[inline(always)]
     pub fn note_word(&self, word: RemoteWord) {
         self.word.set(word);

@@ -120,6 +120,8 @@ pub struct Heap {
     pub uncounted: Cell<bool>,
     /// What the holder's last free into another heap's page left there.
     last_remote: LastRemote,
+    /// Whether its next free into that page may be kept.
+    run: keep::Run,
     /// Held by a live thread, not for a moment; decides how drained blocks are counted.
     pub tenanted: Cell<bool>,
     /// How many walks of [`idle::age`] it has been without a thread. Lease holder writes, anyone reads.
@@ -177,6 +179,7 @@ impl Heap {
             pending: Pending::new(),
             uncounted: Cell::new(false),
             last_remote: LastRemote::new(),
+            run: keep::Run::new(),
             tenanted: Cell::new(false),
             waited: AtomicU8::new(0),
             rest: taken_back::Rest::new(),
