@@ -176,5 +176,5 @@ pub fn options() -> impl Iterator<Item = OptionInfo> {
 #[doc(hidden)]
 pub mod testing {
     pub use crate::page::in_flight::lose_next_news;
-    pub use crate::thread_heap::check::skip_refill_step;
+    pub use crate::thread_heap::check::{RefillStep, skip_refill_step};
 }

@@ -1,11 +1,12 @@
-//! The debug check of the refill order sees it when a step is left out: with draining of current pages (step 2) or of
-//! pages with news (step 3) switched off, a producer with a consumer ends the process, and so it does when a page is not
+//! The debug check of the refill order sees it when a step is left out: with draining of current pages or of
+//! pages with news switched off, a producer with a consumer ends the process, and so it does when a page is not
 //! announced to its owner; with all steps on it doesn't.
 #![cfg(debug_assertions)]
 
 mod support;
 
 use millpond::Millpond;
+use millpond::testing::{RefillStep, lose_next_news, skip_refill_step};
 use std::sync::{Barrier, Mutex};
 use support::block::Block;
 use support::child;
@@ -60,8 +61,11 @@ fn scenario() {
         return;
     };
     match step.as_str() {
-        "lost" => millpond::testing::lose_next_news(),
-        step => millpond::testing::skip_refill_step(step.parse().unwrap()),
+        "all on" => {}
+        "lost" => lose_next_news(),
+        "no drain" => skip_refill_step(RefillStep::ActiveDrain),
+        "no news" => skip_refill_step(RefillStep::News),
+        step => panic!("{step}?"),
     }
     // Pages for the large ones, too.
     millpond::set_option("single_blocks", "0").unwrap();
@@ -72,18 +76,18 @@ fn scenario() {
 
 #[test]
 fn all_steps_on() {
-    child::run_scenario("scenario", "0").succeeded();
+    child::run_scenario("scenario", "all on").succeeded();
 }
 
 #[test]
-fn step_2_off_is_seen() {
-    let ended = child::run_scenario("scenario", "2");
+fn pages_that_are_not_drained_are_seen() {
+    let ended = child::run_scenario("scenario", "no drain");
     assert!(ended.aborted().ends_with(MESSAGE), "{ended:#?}");
 }
 
 #[test]
-fn step_3_off_is_seen() {
-    let ended = child::run_scenario("scenario", "3");
+fn news_that_is_not_settled_is_seen() {
+    let ended = child::run_scenario("scenario", "no news");
     assert!(ended.aborted().ends_with(MESSAGE), "{ended:#?}");
 }
 

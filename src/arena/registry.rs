@@ -3,8 +3,8 @@
 //! The first arena that is fenced, in which mostly everything lies, has an array of descriptors of its own: the
 //! [`Span`]. A look-up there is an addition, a comparison and arithmetic.
 //!
-//! For all other addresses a static first level is indexed by `address >> 32`; each entry points to an array of 65,536
-//! descriptors, one per slice of those 4 GiB, reserved on first use and resident only where pages are. An address outside
+//! For all other addresses a static first level is indexed by `address >> 30`; each entry points to an array of 16,384
+//! descriptors, one per slice of that GiB, reserved on first use and resident only where pages are. An address outside
 //! all arenas and mappings of ours finds no array, or a descriptor that isn't in use. Arrays are published by
 //! compare-and-swap and never unmapped, so a racing look-up finds the old state or the new.
 
@@ -178,7 +178,8 @@ mod directory {
     } else {
         47
     };
-    const ARRAY_SHIFT: u32 = 32;
+    /// An array takes 2 MiB of address space, which counts where that is limited, and the first level 1 MiB.
+    const ARRAY_SHIFT: u32 = 30;
     const ENTRIES: usize = 1 << (ADDRESS_BITS - ARRAY_SHIFT);
     const ARRAY_SLICES: usize = 1 << (ARRAY_SHIFT - SLICE_SHIFT);
     const ARRAY_BYTES: usize = ARRAY_SLICES * size_of::<Descriptor>();

@@ -2,7 +2,7 @@
 //! design's kind was exactly that.
 //!
 //! When a refill starts, the pages of its class that have undrained frees are noted: the current page, and those among
-//! the heap's news. When it gets to step 11, it walks all pages that the heap has of the class. Of one whose token is
+//! the heap's news. When it gets to the last step, it walks all pages that the heap has of the class. Of one whose token is
 //! out, two things are asked, or the process is ended:
 //!
 //! - It was not noted, or was drained since: otherwise a step before overlooked it.
@@ -19,19 +19,30 @@ use crate::size_class::SizeClass;
 mod switches {
     use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
+    /// What a refill can be made to leave out.
+    #[repr(u8)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum RefillStep {
+        /// Draining the bin's page.
+        ActiveDrain = 1,
+        /// Settling the heap's news.
+        News,
+    }
+
+    /// A step, or 0.
     static OFF: AtomicU8 = AtomicU8::new(0);
 
-    /// Switches a refill step off (2: draining of current pages, 3: news; 0: all on again), to see the check fail.
-    pub fn skip_refill_step(step: u8) {
-        OFF.store(step, Relaxed);
+    /// Switches a step off in all heaps, to see the check fail.
+    pub fn skip_refill_step(step: RefillStep) {
+        OFF.store(step as u8, Relaxed);
     }
 
     pub fn active_drain_is_off() -> bool {
-        OFF.load(Relaxed) == 2
+        OFF.load(Relaxed) == RefillStep::ActiveDrain as u8
     }
 
     pub fn news_is_off() -> bool {
-        OFF.load(Relaxed) == 3
+        OFF.load(Relaxed) == RefillStep::News as u8
     }
 }
 
@@ -55,7 +66,7 @@ pub use switches::*;
 #[inline(always)]
 pub fn at_refill(_: &'static Heap, _: SizeClass) {}
 
-/// Before step 11.
+/// Before a fresh page is taken.
 #[cfg(not(debug_assertions))]
 #[inline(always)]
 pub fn before_fresh_page(_: &'static Heap, _: SizeClass) {}
@@ -91,7 +102,7 @@ mod walks {
         each_known(heap, note);
     }
 
-    /// Before step 11.
+    /// Before a fresh page is taken.
     pub fn before_fresh_page(heap: &'static Heap, class: SizeClass) {
         if let Some(page) = heap.bin(class).page.get() {
             check(heap, class, page);
