@@ -10,6 +10,7 @@ use std::sync::{Barrier, Mutex};
 use std::time::Duration;
 use support::block::{Block, blocks};
 use support::process::{MIB, resident};
+use support::settled::{drained, never, settled};
 use support::thread::{beside, run_to_end};
 
 #[global_allocator]
@@ -49,30 +50,6 @@ const SIZES: [usize; 10] = [
     100 * 1024,
     128 * 1024,
 ];
-
-fn drained(stats: &Stats) -> u64 {
-    stats.drained_active + stats.drained_partial + stats.drained_full + stats.drained_abandoned
-}
-
-/// What must hold at any time.
-fn never(stats: &Stats) {
-    assert_eq!(stats.fresh_pages_with_news_pending, 0, "{stats:#?}");
-    assert_eq!(stats.misaligned_pages, 0, "{stats:#?}");
-    assert_eq!(stats.registry_misses, 0, "{stats:#?}");
-}
-
-/// The counters once the only live thread has collected.
-fn settled() -> Stats {
-    millpond::collect(true);
-    let stats = millpond::stats();
-    assert_eq!(
-        stats.remote_frees,
-        drained(&stats),
-        "frees are queued after collect: {stats:#?}"
-    );
-    never(&stats);
-    stats
-}
 
 /// From now on all sizes of a class get pages, however few blocks of them there are.
 fn only_pages() {

@@ -9,6 +9,7 @@ use millpond::{Millpond, Stats};
 use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 use support::block::{Block, blocks};
+use support::settled::settled;
 use support::thread::{beside, run_to_end};
 
 #[global_allocator]
@@ -59,19 +60,6 @@ fn scattered(size: usize, count: usize) -> (Vec<Block>, Vec<Block>) {
         all.push(Block::new(size));
     }
     (all, between)
-}
-
-/// The counters once the only live thread has collected: all blocks that were kept are with their pages again.
-fn settled() -> Stats {
-    millpond::collect(true);
-    let stats = millpond::stats();
-    let drained =
-        stats.drained_active + stats.drained_partial + stats.drained_full + stats.drained_abandoned;
-    assert_eq!(
-        stats.remote_frees, drained,
-        "frees are queued after collect: {stats:#?}"
-    );
-    stats
 }
 
 /// Of the calling thread and those that ended: how many blocks were freed to pages of other heaps, and how many were

@@ -11,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Barrier, mpsc};
 use std::thread;
 use support::process::{MIB, resident};
+use support::settled::{drained, settled};
 use support::thread::run_to_end;
 
 support::harness::each_alone! {
@@ -29,20 +30,6 @@ static TASKS: Pool<Task> = Pool::new();
 
 fn task(number: u64) -> PoolBox<Task> {
     TASKS.boxed(Task([number; 20]))
-}
-
-fn drained(stats: &Stats) -> u64 {
-    stats.drained_active + stats.drained_partial + stats.drained_full + stats.drained_abandoned
-}
-
-/// The counters once the only live thread has collected.
-fn settled() -> Stats {
-    millpond::collect(true);
-    let stats = millpond::stats();
-    assert_eq!(stats.remote_frees, drained(&stats), "{stats:#?}");
-    assert_eq!(stats.fresh_pages_with_news_pending, 0, "{stats:#?}");
-    assert_eq!(stats.registry_misses, 0, "{stats:#?}");
-    stats
 }
 
 /// Fails unless no record is live, exactly.

@@ -71,7 +71,7 @@ fn address_space_limited_from_the_start() {
         let mut got = once();
         if got < least * KIB {
             // One process in a hundred gets less, before and after: by where the system puts its mappings, probably, for what
-            // lies on both sides of a multiple of 4 GiB needs two arrays of the registry. Never two in a row.
+            // lies on both sides of a multiple of 1 GiB needs two arrays of the registry. Never two in a row.
             println!("limit {limit} MiB: {got} KiB at first");
             got = once();
         }

@@ -178,7 +178,8 @@ mod directory {
     } else {
         47
     };
-    /// An array takes 2 MiB of address space, which counts where that is limited, and the first level 1 MiB.
+    /// An array takes 2 MiB of address space, which counts where that is limited, and the first level 1 MiB, on
+    /// AArch64 2.
     const ARRAY_SHIFT: u32 = 30;
     const ENTRIES: usize = 1 << (ADDRESS_BITS - ARRAY_SHIFT);
     const ARRAY_SLICES: usize = 1 << (ARRAY_SHIFT - SLICE_SHIFT);

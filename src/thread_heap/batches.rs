@@ -20,7 +20,7 @@ pub struct Batches {
 /// The credit of a bin that gets no new one for now: where it wasn't refilled since its heap was last flushed, the heap may
 /// not allocate blocks of the class at all; where it asked in vain, the answer is the same until the heap reuses blocks.
 pub const SHUT: i32 = -1;
-/// Shut, and the bin's list has blocks of its current page only: see [`super::follow`].
+/// Shut, and the bin's list has blocks of its current page only: see [`super::follow`] and [`super::keep`].
 pub const PURE: i32 = -2;
 
 /// The first block of a batch.

@@ -194,7 +194,7 @@ unsafe fn recycle_block(heap: &'static Heap, block: NonNull<u8>, offset: BinOffs
 #[inline(never)]
 unsafe fn free_without_credit(block: NonNull<u8>, offset: BinOffset, heap: &'static Heap) {
     if !recycle::may_set_aside(heap, offset) {
-        recycle::shut(heap, offset);
+        heap.recycling.refuse(offset.class());
         let Some(page) = registry::find(block.addr().get()) else {
             foreign(block)
         };

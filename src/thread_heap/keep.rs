@@ -116,10 +116,11 @@ fn full_credit(class: SizeClass) -> i32 {
 #[inline(never)]
 pub fn take_batch(heap: &Heap, bin: &Bin, class: SizeClass) -> Option<NonNull<Block>> {
     let recycling = &heap.recycling;
-    recycling.give_small_credit(class, full_credit(class));
-    let list = recycle::pop_counted(heap, class, 1)?;
-    // The list has others' blocks.
-    recycling.give_small_credit(class, full_credit(class) - 1);
+    let list = recycle::pop_counted(heap, class, 1);
+    // Full credit is that of a list without others' blocks, which a batch isn't.
+    let spent = i32::from(list.is_some());
+    recycling.give_small_credit(class, full_credit(class) - spent);
+    let list = list?;
     recycle::note_reuse(heap);
     // SAFETY: the batch is the heap's holder's.
     bin.free.set(unsafe { Block::next(list) });
@@ -133,7 +134,7 @@ pub fn return_lists(heap: &'static Heap) {
         let bin = heap.bin(class);
         let credit = heap.recycling.of(class).credit.get();
         // It has none, and was never refilled, perhaps; or is known to have none of others.
-        if credit < 0 && bin.free.get().is_null() || credit == PURE {
+        if credit < 0 && bin.free.get().is_null() || recycle::is_pure(heap, class.bin()) {
             continue;
         }
         heap.recycling.refuse(class);

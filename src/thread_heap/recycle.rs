@@ -235,7 +235,8 @@ impl Recycling {
         self.units.set(self.units.get() + units);
     }
 
-    /// Shuts a bin until the next refill by freed blocks.
+    /// Shuts a bin without credit whose list may not be set aside, so that its frees needn't ask again before the next refill by
+    /// freed blocks.
     pub fn refuse(&self, class: SizeClass) {
         self.of(class).credit.set(SHUT);
         self.refused.insert(class);
@@ -329,12 +330,6 @@ pub fn spend(heap: &Heap, offset: BinOffset) -> bool {
     }
     credit.set(left);
     true
-}
-
-/// Notes that the list of a bin without credit may not be set aside, so that its frees needn't ask again before the next
-/// refill by freed blocks.
-pub fn shut(heap: &Heap, offset: BinOffset) {
-    heap.recycling.refuse(offset.class());
 }
 
 /// Whether the bin's list may be set aside as a batch.

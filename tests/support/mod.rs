@@ -13,6 +13,7 @@ pub mod marked;
 pub mod models;
 pub mod process;
 pub mod program;
+pub mod settled;
 mod skip;
 pub mod thread;
 

@@ -37,15 +37,7 @@ impl Workload for Sh8bench {
         let mailboxes: Vec<Mailbox> = (0..params.threads)
             .map(|_| Mailbox::new(MAILBOX_BATCHES, sizes.len()))
             .collect();
-        let prepare = |number: usize| Station {
-            sizes: &sizes,
-            own: &mailboxes[number],
-            next: &mailboxes[(number + 1) % params.threads],
-            made: Batch::with_capacity(sizes.len()),
-            received: Batch::with_capacity(sizes.len()),
-            turn: number as u64,
-            ops: 0,
-        };
+        let prepare = |number: usize| Station::new(&sizes, &mailboxes, number);
         run_threads(params.threads, params.seconds, prepare, Station::work)
     }
 }
@@ -61,7 +53,20 @@ struct Station<'a> {
     ops: u64,
 }
 
-impl Station<'_> {
+impl<'a> Station<'a> {
+    /// The place of this number in a ring of as many as there are mailboxes.
+    fn new(sizes: &'a [u32], mailboxes: &'a [Mailbox], number: usize) -> Self {
+        Self {
+            sizes,
+            own: &mailboxes[number],
+            next: &mailboxes[(number + 1) % mailboxes.len()],
+            made: Batch::with_capacity(sizes.len()),
+            received: Batch::with_capacity(sizes.len()),
+            turn: number as u64,
+            ops: 0,
+        }
+    }
+
     fn work(&mut self, stop: &Stop) -> u64 {
         while !stop.reached() && self.make_and_free(|| stop.reached()) {}
         self.ops
@@ -106,15 +111,7 @@ mod tests {
             ..Params::BASE
         });
         let mailboxes = [(); 2].map(|()| Mailbox::new(MAILBOX_BATCHES, sizes.len()));
-        let station = |own: usize| Station {
-            sizes: &sizes,
-            own: &mailboxes[own],
-            next: &mailboxes[1 - own],
-            made: Batch::new(),
-            received: Batch::new(),
-            turn: 0,
-            ops: 0,
-        };
+        let station = |number| Station::new(&sizes, &mailboxes, number);
         let (mut busy, mut slow) = (station(0), station(1));
         for _ in 0..3 {
             assert!(busy.make_and_free(|| false));
@@ -135,15 +132,7 @@ mod tests {
     fn nobody_waits_for_room_beyond_the_end() {
         let sizes = [8; 10];
         let mailboxes = [(); 2].map(|()| Mailbox::new(1, sizes.len()));
-        let mut alone = Station {
-            sizes: &sizes,
-            own: &mailboxes[0],
-            next: &mailboxes[1],
-            made: Batch::new(),
-            received: Batch::new(),
-            turn: 0,
-            ops: 0,
-        };
+        let mut alone = Station::new(&sizes, &mailboxes, 0);
         assert!(alone.make_and_free(|| false));
         assert!(!alone.make_and_free(|| true));
     }
