@@ -18,6 +18,7 @@ static GLOBAL: Millpond = Millpond;
 
 support::harness::each_alone! {
     dead_owner_every_free_is_drained,
+    dead_owners_of_blocks_freed_in_turns,
     dead_owner_pages_with_room_are_adopted,
     dead_owner_whole_heap_goes_to_who_frees_first,
     dead_owner_next_thread_takes_no_fresh_page,
@@ -100,6 +101,45 @@ fn dead_owner_every_free_is_drained() {
         assert!(
             freed.drained_abandoned > made.drained_abandoned,
             "size {size}: {freed:#?}"
+        );
+    }
+}
+
+/// The blocks of three heaps without a thread go back one of each at a time, so that no heap is worth taking over for long.
+fn dead_owners_of_blocks_freed_in_turns() {
+    only_pages();
+    for size in SIZES {
+        let count = 4 * blocks_in_page(size);
+        let [mut a, mut b, mut c] = [(); 3].map(|()| Vec::with_capacity(count));
+        let fill = |list: &mut Vec<Block>| list.extend((0..count).map(|_| Block::new(size)));
+        let before = settled();
+        // Each lives while those inside have their heaps.
+        run_to_end(|| {
+            fill(&mut a);
+            run_to_end(|| {
+                fill(&mut b);
+                run_to_end(|| fill(&mut c));
+            });
+        });
+        let made = settled();
+        assert!(made.abandoned_pages - before.abandoned_pages >= 9);
+        while let (Some(a), Some(b), Some(c)) = (a.pop(), b.pop(), c.pop()) {
+            [a, b, c].into_iter().for_each(Block::free);
+        }
+        // Nobody serves these heaps before the statistics ask: all is done by the frees.
+        let freed = millpond::stats();
+        let drained = drained(&freed) - drained(&made);
+        assert_eq!(
+            freed.remote_frees - made.remote_frees,
+            drained,
+            "size {size}"
+        );
+        assert!(drained >= count as u64, "size {size}: {freed:#?}");
+        let freed = settled();
+        assert_eq!(freed.live_bytes, before.live_bytes, "size {size}");
+        assert_eq!(
+            freed.allocations - freed.frees,
+            before.allocations - before.frees
         );
     }
 }

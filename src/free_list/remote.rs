@@ -169,6 +169,22 @@ pub struct Drained {
 }
 
 impl Drained {
+    /// A list of one block.
+    ///
+    /// # Safety
+    /// The block is the caller's to link.
+    #[inline]
+    pub unsafe fn single(block: NonNull<Block>) -> Self {
+        // SAFETY: passed on.
+        unsafe { Block::link(block, ptr::null_mut()) };
+        Self {
+            head: block,
+            tail: block,
+            count: 1,
+            holes: 0,
+        }
+    }
+
     /// The linked blocks, of which those that start in the holes are none: `sunk` of them.
     pub fn chain(self, sunk: u32) -> Chain {
         Chain {

@@ -2,7 +2,7 @@
 
 use super::put_back::put_back;
 use super::shared_line::{
-    Identity, Kind, RemotePage, SharedLine, hand_over, remote_free, remote_free_among,
+    Identity, Kind, RemotePage, SharedLine, hand_over, lease_owner, remote_free, remote_free_among,
 };
 use crate::free_list::Block;
 use crate::free_list::news::{Announced, Leased, News};
@@ -134,6 +134,15 @@ impl Page {
         if self.of_three && unsafe { remote_free_among(self, self.block(index)) }.is_some() {
             return false;
         }
+        // SAFETY: the block is a live one of this page.
+        if let Some(owner) = unsafe { lease_owner(self) } {
+            // SAFETY: heaps outlive the model's threads.
+            let owner = unsafe { owner.as_ref() };
+            // SAFETY: the caller gives the block up.
+            unsafe { owner.settle_one(self, self.block(index)) };
+            owner.unlease();
+            return false;
+        }
         let mut discarded = false;
         let discard = || {
             self.write_blocks();
@@ -238,6 +247,21 @@ impl Heap {
     pub fn serve_and_leave(&self) {
         self.serve();
         self.unlease();
+    }
+
+    /// As `settle::settle_one`.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn settle_one(&self, page: &Page, block: NonNull<Block>) {
+        assert!(ptr::eq(page.shared.owner(), self));
+        // SAFETY: passed on.
+        page.settle_list(unsafe { Drained::single(block) });
+        // SAFETY: loom checks that the caller is alone with the owner's line.
+        unsafe {
+            page.owned.settled.set(page.owned.settled.get() + 1);
+            self.partial.set(page);
+        }
     }
 
     fn settle(&self, page: &Page) -> bool {

@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 const WORDS: usize = CLASSES.div_ceil(u64::BITS as usize);
 
-/// A set of size classes, that is most often empty.
+/// A set of size classes.
 pub struct ClassSet {
     /// The bits aren't all zero.
     any: Cell<bool>,
@@ -34,12 +34,21 @@ impl ClassSet {
         self.any.set(true);
     }
 
+    /// Visits each of them.
+    pub fn each(&self, visit: impl FnMut(SizeClass)) {
+        Self::visit(self.bits.iter().map(Cell::get), visit);
+    }
+
     /// Takes all out.
     #[inline(always)]
-    pub fn take_each(&self, mut visit: impl FnMut(SizeClass)) {
+    pub fn take_each(&self, visit: impl FnMut(SizeClass)) {
         self.any.set(false);
-        for (at, word) in self.bits.iter().enumerate() {
-            let mut bits = word.take();
+        Self::visit(self.bits.iter().map(Cell::take), visit);
+    }
+
+    #[inline(always)]
+    fn visit(words: impl Iterator<Item = u64>, mut visit: impl FnMut(SizeClass)) {
+        for (at, mut bits) in words.enumerate() {
             while bits != 0 {
                 let class = at as u8 * u64::BITS as u8 + bits.trailing_zeros() as u8;
                 visit(SizeClass(class));
@@ -61,6 +70,9 @@ mod tests {
             let some = || SizeClass::all().step_by(step);
             some().chain(some()).for_each(|class| set.insert(class));
             assert!(!set.is_empty());
+            let mut expected = some();
+            set.each(|class| assert_eq!(Some(class), expected.next()));
+            assert_eq!(expected.next(), None);
             let mut expected = some();
             set.take_each(|class| assert_eq!(Some(class), expected.next()));
             assert_eq!(expected.next(), None);

@@ -2,6 +2,7 @@
 
 use super::{Heap, free, idle, recycle, settle, slot};
 use crate::free_list::Block;
+use crate::free_list::news::Leased;
 use crate::page::descriptor::Place;
 use crate::page::shared_line;
 use crate::size_class::SizeClass;
@@ -129,7 +130,11 @@ pub fn serve_abandoned(owner: &'static Heap) {
             owner.counters.adopted_heaps.add(1);
             slot::exchange(owner);
         }
-        slot::State::Live | slot::State::Exited => settle_and_park(owner),
+        slot::State::Live | slot::State::Exited => {
+            // It was parked when the lease was taken, and is so again with that.
+            owner.uncounted.set(true);
+            owner.unlease();
+        }
     }
 }
 
@@ -153,6 +158,7 @@ pub fn with_borrowed<T>(work: impl FnOnce(&'static Heap) -> T) -> Option<T> {
 /// come as a list; otherwise it is a page, which is settled like news. False if there is nothing to be had.
 pub fn hand_over(from: &'static Heap, to: &'static Heap, class: SizeClass) -> bool {
     if recycle::transfer(from, to, class) {
+        to.used.insert(class);
         idle::publish(from, class);
         return true;
     }

@@ -9,7 +9,7 @@ use crate::arena::reserve;
 use crate::free_list::remote::RemoteWord;
 use crate::page::descriptor::PageRef;
 use crate::page::shared_line::{
-    Kind, remote_free, remote_free_among, remote_free_onto, sparse_from,
+    self, Kind, remote_free, remote_free_among, remote_free_onto, sparse_from,
 };
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
@@ -176,6 +176,14 @@ pub unsafe fn free_and_announce(
         return None;
     }
     slot::count_remote_free(heap);
+    // SAFETY: the block is a live one of this page, whose heap is another.
+    if let Some(owner) = unsafe { shared_line::lease_owner(page) } {
+        // SAFETY: heaps are never unmapped.
+        let owner = unsafe { owner.as_ref() };
+        // SAFETY: the lease was taken just now, and the block is given up.
+        unsafe { settle::settle_one(owner, page, block.cast()) };
+        return Some(owner);
+    }
     // Asked for before the push that fills the page: after it, the page may be another's, or no page any more.
     let bytes = Cell::new(0);
     let wants_purge = || {

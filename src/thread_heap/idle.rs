@@ -144,13 +144,19 @@ pub fn keep(heap: &'static Heap) {
 
 /// Says that the heap, about to be parked, has free blocks of these classes.
 pub fn publish_classes(heap: &'static Heap) {
-    for class in SizeClass::all() {
-        let queues = heap.queues(class);
-        let current = heap.bin(class).page.get().is_some() || !heap.bin(class).free.get().is_null();
-        if current || queues.partial.first().is_some() || queues.uncarved.first().is_some() {
+    heap.used.each(|class| {
+        if has_any(heap, class) {
             publish(heap, class);
         }
-    }
+    });
+}
+
+fn has_any(heap: &Heap, class: SizeClass) -> bool {
+    let (bin, queues) = (heap.bin(class), heap.queues(class));
+    bin.page.get().is_some()
+        || !bin.free.get().is_null()
+        || queues.partial.first().is_some()
+        || queues.uncarved.first().is_some()
 }
 
 /// Says that the heap has free blocks of the class.

@@ -40,6 +40,7 @@ use crate::page::queue::PageQueue;
 use crate::page::shared_line::{RemotePage, SharedLine};
 use crate::size_class::{BIN_BYTES, BinOffset, BinTable, CLASSES, PAGE_SIZES, SizeClass};
 use crate::stats::Counters;
+use class_set::ClassSet;
 use last_remote::LastRemote;
 use recycle::Recycling;
 use std::cell::Cell;
@@ -106,6 +107,8 @@ pub struct Heap {
     pub warm: [PageQueue; PAGE_SIZES],
     /// More of them, within the reserve's bound: any thread may take these away.
     pub shelves: Shelves,
+    /// The classes that ever had a page or a list in their bins.
+    used: ClassSet,
     /// Its pages, empty ones that it keeps not counted.
     pub pages: Cell<u32>,
     /// The bytes of the warm pages.
@@ -172,6 +175,7 @@ impl Heap {
             recycling: Recycling::new(),
             warm: [const { PageQueue::new() }; PAGE_SIZES],
             shelves: Shelves::new(),
+            used: ClassSet::new(),
             pages: Cell::new(0),
             warm_bytes: Cell::new(0),
             sparse: sparse::Candidates::new(),

@@ -148,8 +148,6 @@ impl Recycling {
     }
 
     /// Notes that a bin has a page now.
-    #[cold]
-    #[inline(never)]
     pub fn open(&self, class: SizeClass) {
         if applies(class.bin()) {
             self.classes.set(self.classes.get() + 1);

@@ -356,10 +356,18 @@ fn make_current(heap: &'static Heap, bin: &Bin, page: PageRef) {
     } else {
         let class = owned(page).class.get();
         bin.bytes.set(class.page_slices().bytes());
-        heap.recycling.open(class);
+        begin(heap, class);
     }
     owned(page).stand(Place::Current);
     bin.start.set(page.shared().start().addr());
+}
+
+/// Notes that a bin has a page now, which it hadn't.
+#[cold]
+#[inline(never)]
+fn begin(heap: &Heap, class: SizeClass) {
+    heap.used.insert(class);
+    heap.recycling.open(class);
 }
 
 /// The current page's uncarved blocks, or another page's.

@@ -3,8 +3,9 @@
 use super::{Heap, check, idle, sparse};
 use crate::abort;
 use crate::arena::{self, reserve, shelves};
+use crate::free_list::Block;
 use crate::free_list::news::Leased;
-use crate::free_list::remote::{Settled, State};
+use crate::free_list::remote::{Drained, Settled, State};
 use crate::page::descriptor::{OwnedLine, PageRef, Place};
 use crate::size_class::SizeClass;
 use crate::stats::counters::Counter;
@@ -46,18 +47,11 @@ fn settle(heap: &'static Heap, page: PageRef) -> bool {
             }
         }
         Settled::Frees(Some(drained)) => {
-            count_drained(heap, owned, drained.count);
             if drained.count == owned.class.get().capacity() {
                 reserve::unpin(page.slices().bytes());
             }
             // SAFETY: the blocks were just taken off the page's remote list.
-            if !unsafe { owned.attach(drained) } {
-                let block = drained.head.as_ptr().addr();
-                abort::misuse(
-                    block,
-                    "a block of this page was freed twice, by another thread",
-                );
-            }
+            unsafe { take_in(heap, owned, drained) };
         }
         Settled::Empty => {
             count_drained(heap, owned, owned.class.get().capacity());
@@ -66,10 +60,45 @@ fn settle(heap: &'static Heap, page: PageRef) -> bool {
             owned.clean.set(true);
         }
     }
-    owned.overlooked.set(false);
+    put_in_place(heap, page);
+    true
+}
+
+/// As if the block had been freed remotely into the page and were the only one so: for a thread that holds the page's heap
+/// for the moment.
+///
+/// # Safety
+/// The caller holds the lease of `heap`, which is the page's; `block` is a live one of the page, and is given up.
+pub unsafe fn settle_one(heap: &'static Heap, page: PageRef, block: NonNull<Block>) {
+    // SAFETY: passed on.
+    let (owned, list) = unsafe { (page.owned(), Drained::single(block)) };
+    // SAFETY: the block is the caller's.
+    unsafe { take_in(heap, owned, list) };
+    put_in_place(heap, page);
+}
+
+/// Puts drained blocks on their page's local list, and counts them.
+///
+/// # Safety
+/// The caller holds the lease of `heap`, which is the page's, and gives the blocks up.
+unsafe fn take_in(heap: &Heap, owned: &OwnedLine, drained: Drained) {
+    count_drained(heap, owned, drained.count);
+    // SAFETY: passed on.
+    if !unsafe { owned.attach(drained) } {
+        let block = drained.head.as_ptr().addr();
+        abort::misuse(
+            block,
+            "a block of this page was freed twice, by another thread",
+        );
+    }
+}
+
+/// What follows when blocks of a page came back.
+fn put_in_place(heap: &'static Heap, page: PageRef) {
+    // SAFETY: the caller holds the lease of the page's heap.
+    unsafe { page.owned() }.overlooked.set(false);
     replace(heap, page);
     sparse::note(heap, page);
-    true
 }
 
 /// Counts remotely freed blocks of a page as drained and freed.

@@ -127,8 +127,9 @@ pub fn state() -> State {
     SLOT.with(Slot::state)
 }
 
-/// After so many frees into one heap without a thread, a thread may exchange its heap for that one.
-const EXCHANGE_AFTER: u32 = 64;
+/// After so many frees into one heap without a thread, a thread may exchange its heap for that one: an exchange takes as long as
+/// some ten of them.
+const EXCHANGE_AFTER: u32 = 16;
 
 /// Counts one more free into `heap`, which has no thread. True when most of what this thread frees is that heap's:
 /// then it was handed the work of the thread that ended, and is better off with that thread's heap. (Without the
