@@ -83,6 +83,14 @@ impl BatchQueue {
         self.filled.notify_one();
     }
 
+    /// Waits until every vector is full, the queue is closed or every producer has left.
+    pub fn wait_until_full(&self, batches: usize) {
+        let waiting = |state: &mut QueueState| {
+            state.shelves.full.len() < batches && !state.closed && state.producers > 0
+        };
+        drop(self.filled.wait_while(self.state(), waiting));
+    }
+
     /// A batch to free; waits for one, `None` once every producer has left and nothing is left.
     pub fn take_full(&self) -> Option<Batch> {
         // A closed queue is no reason to go: a producer may have a batch in its hands.
@@ -106,6 +114,7 @@ impl BatchQueue {
     pub fn close(&self) {
         self.state().closed = true;
         self.emptied.notify_all();
+        self.filled.notify_all();
     }
 
     /// A producer hands nothing over any more.
@@ -162,6 +171,30 @@ mod tests {
         assert_eq!(batch.iter().map(Block::size).sum::<usize>(), 30);
         batch.clear();
         assert!(!mailbox.take(&mut batch));
+    }
+
+    #[test]
+    fn a_full_queue_a_closed_one_and_one_without_producers_are_not_waited_for() {
+        for end in [BatchQueue::close, BatchQueue::producer_leaves] {
+            let queue = BatchQueue::new(2, 1, 1);
+            let order = Mutex::new(Vec::new());
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    queue.wait_until_full(2);
+                    order.lock().unwrap().push("waited");
+                });
+                let first = queue.take_empty().expect("two are there");
+                queue.put_full(first);
+                // Long enough for a waiter that doesn't wait.
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                order.lock().unwrap().push("ended");
+                end(&queue);
+            });
+            assert_eq!(*order.lock().unwrap(), ["ended", "waited"]);
+        }
+        let queue = BatchQueue::new(1, 1, 1);
+        queue.put_full(queue.take_empty().expect("one is there"));
+        queue.wait_until_full(1);
     }
 
     #[test]
