@@ -111,7 +111,7 @@ pub fn return_list(heap: &'static Heap, list: NonNull<Block>) {
 unsafe fn return_recycled(heap: &'static Heap, block: NonNull<Block>) {
     // SAFETY: passed on.
     if let Some(owner) = unsafe { free::return_block(heap, block.cast()) } {
-        settle_and_park(owner);
+        give_back(owner);
     }
 }
 
@@ -130,12 +130,19 @@ pub fn serve_abandoned(owner: &'static Heap) {
             owner.counters.adopted_heaps.add(1);
             slot::exchange(owner);
         }
-        slot::State::Live | slot::State::Exited => {
-            // It was parked when the lease was taken, and is so again with that.
-            owner.uncounted.set(true);
-            owner.unlease();
-        }
+        slot::State::Live | slot::State::Exited => give_back(owner),
     }
+}
+
+/// As [`settle_and_park`], for a heap that was parked when its lease was taken: it stands where heaps are looked for.
+fn give_back(heap: &'static Heap) {
+    // SAFETY: the caller holds the lease.
+    if !unsafe { heap.pending.first() }.is_null() {
+        settle::settle_all(heap);
+    }
+    heap.uncounted.set(true);
+    // With what is new, if that is how the lease came.
+    heap.unlease();
 }
 
 /// Serves a heap whose lease the caller holds for the moment, and gives it up.
