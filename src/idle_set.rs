@@ -1,7 +1,7 @@
 //! Which heaps are probably without a holder.
 //!
 //! A heap's bit is written by the holder of its lease only: set before the lease is given up, cleared by a thread that
-//! means to keep it. So a heap without a holder is always in the set, and the plain look before a write is exact; that
+//! means to keep it; who takes the lease of a parked heap for the moment leaves it as it is. So a heap without a holder is always in the set, and the plain look before a write is exact; that
 //! a heap in the set is held for the moment does no harm. (Were the bit set after the lease is given up, and cleared by
 //! a seeker before it tries to get the lease, each could miss the other's write, and the heap would be lost.)
 
@@ -145,6 +145,24 @@ mod model {
             let other = loom::thread::spawn(move || {
                 if theirs.heap.news().try_lease() {
                     theirs.park();
+                }
+            });
+            let found = world.seek();
+            other.join().unwrap();
+            assert_ne!(found, world.seek());
+            assert_eq!(world.idle.count(), 0);
+        });
+    }
+
+    /// As above, where the lease is given up without a look at the set, as `exit::give_back` does.
+    #[test]
+    fn a_heap_whose_lease_is_given_back_is_not_lost() {
+        loom::model(|| {
+            let world = World::new();
+            let theirs = world.clone();
+            let other = loom::thread::spawn(move || {
+                if theirs.heap.news().try_lease() {
+                    theirs.heap.unlease();
                 }
             });
             let found = world.seek();

@@ -20,7 +20,7 @@
 //!   another page of the thread, found through the registry (`arena/registry.rs`), onto that page's local list.
 //! - **Free remotely** (`page/shared_line.rs`): one compare-and-swap pushes the block onto its page's remote list
 //!   (`free_list/remote.rs`); the first one since the last drain announces the page on its owner's news stack
-//!   (`free_list/news.rs`).
+//!   (`free_list/news.rs`), or goes onto the page's local list where the owner has no thread.
 //! - **Recycle** (`thread_heap/recycle.rs`, `keep.rs`): above 1 KiB, and of others' blocks in runs, some go onto the list of
 //!   the freeing thread's bin instead of to their pages.
 //! - **Refill** (`thread_heap/refill.rs`): an empty bin takes its page's local list, drains its remote list, settles

@@ -21,6 +21,7 @@ support::harness::each_alone! {
     dead_owners_of_blocks_freed_in_turns,
     dead_owner_pages_with_room_are_adopted,
     dead_owner_whole_heap_goes_to_who_frees_first,
+    dead_owner_list_without_a_page_is_found,
     dead_owner_next_thread_takes_no_fresh_page,
     live_owner_drains_its_active_page,
     live_owner_drains_partial_pages,
@@ -142,6 +143,41 @@ fn dead_owners_of_blocks_freed_in_turns() {
             before.allocations - before.frees
         );
     }
+}
+
+/// A thread that allocates a block without a page may keep others' blocks of the class, though its bin never had a page.
+fn dead_owner_list_without_a_page_is_found() {
+    const SIZE: usize = 20_000;
+    const COUNT: usize = 32;
+    let shared = Mutex::new(Vec::with_capacity(COUNT));
+    let turn = Barrier::new(2);
+    // Many, so that the class is in demand and the last ones have pages.
+    let mut first: Vec<Block> = Vec::with_capacity(1000);
+    let mut again: Vec<Block> = Vec::with_capacity(COUNT);
+    let maker = || {
+        first.extend((0..1000).map(|_| Block::new(SIZE)));
+        let mut shared = shared.lock().unwrap();
+        shared.extend((0..COUNT).map(|_| Block::new(SIZE)));
+        drop(shared);
+        turn.wait();
+        // Alive while the others free its blocks and take them.
+        turn.wait();
+    };
+    beside(maker, || {
+        turn.wait();
+        let mut blocks = std::mem::take(&mut *shared.lock().unwrap());
+        let starts: Vec<_> = blocks.iter().map(Block::start).collect();
+        run_to_end(|| {
+            let one = Block::new(SIZE);
+            blocks.drain(..).for_each(Block::free);
+            one.free();
+        });
+        again.extend((0..COUNT).map(|_| Block::new(SIZE)));
+        let kept = again.iter().filter(|block| starts.contains(&block.start()));
+        assert!(kept.count() > 0, "nothing was found");
+        turn.wait();
+    });
+    first.into_iter().chain(again).for_each(Block::free);
 }
 
 fn dead_owner_pages_with_room_are_adopted() {

@@ -115,8 +115,8 @@ unsafe fn return_recycled(heap: &'static Heap, block: NonNull<Block>) {
     }
 }
 
-/// A remote free found its owner without a holder, so this thread holds the owner now. It serves it and gives it up,
-/// unless it is better off keeping it.
+/// A remote free found its owner without a holder, so this thread holds the owner now. It gives it back, unless it is better off
+/// keeping it.
 #[cold]
 #[inline(never)]
 pub fn serve_abandoned(owner: &'static Heap) {
@@ -134,7 +134,8 @@ pub fn serve_abandoned(owner: &'static Heap) {
     }
 }
 
-/// As [`settle_and_park`], for a heap that was parked when its lease was taken: it stands where heaps are looked for.
+/// Settles what is pending or new, and gives up the lease of a heap that was parked when the caller took it for the moment, and so is
+/// in the set of idle ones still.
 fn give_back(heap: &'static Heap) {
     // SAFETY: the caller holds the lease.
     if !unsafe { heap.pending.first() }.is_null() {

@@ -335,7 +335,7 @@ unsafe fn free_locally(heap: &'static Heap, page: PageRef, block: NonNull<u8>) {
 }
 
 /// Returns a block that no bin wants any more to its page. What this returns is a heap without a thread whose lease the
-/// caller holds now, and which it must serve and park.
+/// caller holds now, and which it must give back.
 ///
 /// # Safety
 /// As for [`free`], but `heap` is any heap that the caller holds.

@@ -1,6 +1,6 @@
 //! Freeing into a page of another heap: one compare-and-swap on the page's remote word. [`free`] is the usual case; the
-//! first block of a page after a drain, and the last one of a page, take [`free_and_announce`]. Of a run of frees into one page
-//! the thread keeps some (`keep.rs`).
+//! first block of a page after a drain, and the last one of a page, take [`free_and_announce`], which puts the block on its page's
+//! local list where the page's heap has no thread. Of a run of frees into one page the thread keeps some (`keep.rs`).
 
 use super::foreign::{DOUBLE_FREE, foreign};
 use super::{Heap, VACANT, exit, keep, recycle, settle, slot, sparse, unclassed};

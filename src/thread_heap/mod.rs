@@ -107,7 +107,7 @@ pub struct Heap {
     pub warm: [PageQueue; PAGE_SIZES],
     /// More of them, within the reserve's bound: any thread may take these away.
     pub shelves: Shelves,
-    /// The classes that ever had a page or a list in their bins.
+    /// The classes whose bins were ever refilled: no other has pages here, or a list.
     used: ClassSet,
     /// Its pages, empty ones that it keeps not counted.
     pub pages: Cell<u32>,

@@ -451,6 +451,8 @@ fn open_fresh(heap: &'static Heap, bin: &Bin, class: SizeClass) -> Refill {
     if idle::made() > 1 {
         idle::age(false);
     }
+    // Without a page, too, the bin has credit from now on, and so perhaps a list before long.
+    heap.used.insert(class);
     if let Some(single) = single::allocate(heap, class) {
         return single;
     }

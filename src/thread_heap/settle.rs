@@ -1,5 +1,6 @@
 //! Settling news: the remote frees of a page come back to its heap, and the page moves to where it now belongs.
 
+use super::foreign::DOUBLE_FREE;
 use super::{Heap, check, idle, sparse};
 use crate::abort;
 use crate::arena::{self, reserve, shelves};
@@ -72,6 +73,12 @@ fn settle(heap: &'static Heap, page: PageRef) -> bool {
 pub unsafe fn settle_one(heap: &'static Heap, page: PageRef, block: NonNull<Block>) {
     // SAFETY: passed on.
     let (owned, list) = unsafe { (page.owned(), Drained::single(block)) };
+    // A live block is none of the free ones, and its page isn't being discarded.
+    let word = page.shared().remote().peek();
+    let discarded = matches!(word.state(), State::Purging | State::Empty);
+    if discarded || word.count() + owned.free_count() >= owned.carved.get() {
+        abort::misuse(block.as_ptr().addr(), DOUBLE_FREE);
+    }
     // SAFETY: the block is the caller's.
     unsafe { take_in(heap, owned, list) };
     put_in_place(heap, page);
