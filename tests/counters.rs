@@ -9,6 +9,7 @@ use millpond::{Millpond, Stats};
 use std::sync::{Barrier, Mutex};
 use std::time::Duration;
 use support::block::{Block, blocks};
+use support::marked::Random;
 use support::process::{MIB, resident};
 use support::settled::{drained, never, settled};
 use support::thread::{beside, run_to_end};
@@ -703,25 +704,18 @@ fn a_fixed_run_takes_just_these_pages() {
     // Nothing may depend on time.
     millpond::set_option("purge_delay_ms", "1000000").unwrap();
     let mut places: Vec<Option<Block>> = (0..3000).map(|_| None).collect();
-    // Knuth's generator (MMIX); its high bits are good enough.
-    let mut state = 12345_u64;
-    let mut random = |below: u64| {
-        state = state
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        (state >> 33) % below
-    };
+    let mut random = Random(12345);
     let before = settled();
     for phase in 0..4 {
         for _ in 0..30_000 {
-            let place = &mut places[random(3000) as usize];
+            let place = &mut places[random.below(3000)];
             if let Some(block) = place.take() {
                 block.free();
             }
             // Small, mixed, large and small ones, of all sizes alike in the logarithm.
             let (from, to) = [(4, 10), (4, 15), (11, 16), (4, 10)][phase];
-            let most = 1 << (from + random(to - from + 1));
-            *place = Some(Block::new(1 + random(most) as usize));
+            let most = 1 << (from + random.below(to - from + 1));
+            *place = Some(Block::new(1 + random.below(most)));
         }
         places
             .iter_mut()

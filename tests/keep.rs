@@ -9,6 +9,7 @@ use millpond::{Millpond, Stats};
 use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 use support::block::{Block, blocks};
+use support::marked::Random;
 use support::settled::{settled, settled_after_a_race};
 use support::thread::{beside, run_to_end};
 
@@ -385,25 +386,19 @@ fn blocks_passed_on_in_runs_keep_their_contents() {
     let work = |seed: u64| {
         let (places, turn) = (&places, &turn);
         move || {
-            // Knuth's generator (MMIX); its high bits are good enough.
-            let mut state = seed;
-            let mut random = |below: usize| {
-                state = state
-                    .wrapping_mul(6364136223846793005)
-                    .wrapping_add(1442695040888963407);
-                (state >> 33) as usize % below
-            };
+            let mut random = Random(seed);
             for round in 0..ROUNDS {
-                let mut run = std::mem::take(&mut *places[random(RUNS)].lock().unwrap());
-                let stay = random(run.len() + 1);
+                let mut run = std::mem::take(&mut *places[random.below(RUNS)].lock().unwrap());
+                let stay = random.below(run.len() + 1);
                 run.drain(stay..).for_each(free_checked);
-                let size = 1 + random(1024);
-                run.extend((0..random(100)).map(|_| {
+                let size = 1 + random.below(1024);
+                run.extend((0..random.below(100)).map(|_| {
                     let mut block = Block::new(size);
                     block.bytes_mut().fill(size as u8);
                     block
                 }));
-                let there = std::mem::replace(&mut *places[random(RUNS)].lock().unwrap(), run);
+                let there =
+                    std::mem::replace(&mut *places[random.below(RUNS)].lock().unwrap(), run);
                 there.into_iter().for_each(free_checked);
                 if round % 20 == 19 {
                     turn.wait();

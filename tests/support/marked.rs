@@ -25,7 +25,7 @@ pub fn check(block: &Block) {
     );
 }
 
-/// The numbers of a linear congruential generator, since tests are to be the same each time.
+/// Knuth's generator (MMIX), since tests are to be the same each time; its high bits are good enough.
 pub struct Random(pub u64);
 
 impl Random {
@@ -34,7 +34,7 @@ impl Random {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % end
     }
 }
