@@ -1,8 +1,8 @@
 //! Which heaps are probably without a holder.
 //!
 //! A heap's bit is written by the holder of its lease only: set before the lease is given up, cleared by a thread that
-//! means to keep it; who takes the lease of a parked heap for the moment leaves it as it is. So a heap without a holder is always in the set, and the plain look before a write is exact; that
-//! a heap in the set is held for the moment does no harm. (Were the bit set after the lease is given up, and cleared by
+//! means to keep it, and left alone by who takes the lease of a parked heap for a moment. So a heap without a holder is
+//! always in the set, and the plain look before a write is exact; that a heap in the set is held for the moment does no harm. (Were the bit set after the lease is given up, and cleared by
 //! a seeker before it tries to get the lease, each could miss the other's write, and the heap would be lost.)
 
 use crate::sync::{AtomicU64, AtomicUsize, Ordering};
@@ -135,16 +135,15 @@ mod model {
         }
     }
 
-    /// While a thread serves a parked heap for a moment and parks it again, another one looks for a heap: if it
-    /// doesn't get this one, the next does.
-    #[test]
-    fn a_heap_that_is_served_is_not_lost() {
-        loom::model(|| {
+    /// While another thread holds a parked heap for a moment and gives it up by `leave`, this one looks for a heap: if it doesn't
+    /// get this one, the next does.
+    fn a_heap_held_for_a_moment_is_not_lost(leave: fn(&World)) {
+        loom::model(move || {
             let world = World::new();
             let theirs = world.clone();
             let other = loom::thread::spawn(move || {
                 if theirs.heap.news().try_lease() {
-                    theirs.park();
+                    leave(&theirs);
                 }
             });
             let found = world.seek();
@@ -154,22 +153,15 @@ mod model {
         });
     }
 
-    /// As above, where the lease is given up without a look at the set, as `exit::give_back` does.
+    #[test]
+    fn a_heap_that_is_served_is_not_lost() {
+        a_heap_held_for_a_moment_is_not_lost(World::park);
+    }
+
+    /// Without a look at the set, as `exit::give_back` does.
     #[test]
     fn a_heap_whose_lease_is_given_back_is_not_lost() {
-        loom::model(|| {
-            let world = World::new();
-            let theirs = world.clone();
-            let other = loom::thread::spawn(move || {
-                if theirs.heap.news().try_lease() {
-                    theirs.heap.unlease();
-                }
-            });
-            let found = world.seek();
-            other.join().unwrap();
-            assert_ne!(found, world.seek());
-            assert_eq!(world.idle.count(), 0);
-        });
+        a_heap_held_for_a_moment_is_not_lost(|world| world.heap.unlease());
     }
 
     /// Two threads look for a heap while its holder parks it: at most one gets it, and if none did, the next does.

@@ -72,7 +72,7 @@ fn settle(heap: &'static Heap, page: PageRef) -> bool {
 /// The caller holds the lease of `heap`, which is the page's; `block` is a live one of the page, and is given up.
 pub unsafe fn settle_one(heap: &'static Heap, page: PageRef, block: NonNull<Block>) {
     // SAFETY: passed on.
-    let (owned, list) = unsafe { (page.owned(), Drained::single(block)) };
+    let owned = unsafe { page.owned() };
     // A live block is none of the free ones, and its page isn't being discarded.
     let word = page.shared().remote().peek();
     let discarded = matches!(word.state(), State::Purging | State::Empty);
@@ -80,7 +80,7 @@ pub unsafe fn settle_one(heap: &'static Heap, page: PageRef, block: NonNull<Bloc
         abort::misuse(block.as_ptr().addr(), DOUBLE_FREE);
     }
     // SAFETY: the block is the caller's.
-    unsafe { take_in(heap, owned, list) };
+    unsafe { take_in(heap, owned, Drained::single(block)) };
     put_in_place(heap, page);
 }
 

@@ -31,6 +31,8 @@ impl Shelves {
 
 /// A bounded queue that makes its users wait.
 pub struct BatchQueue {
+    /// How many vectors there are.
+    batches: usize,
     state: Mutex<QueueState>,
     filled: Condvar,
     emptied: Condvar,
@@ -53,6 +55,7 @@ impl BatchQueue {
             closed: false,
         });
         Self {
+            batches,
             state,
             filled: Condvar::new(),
             emptied: Condvar::new(),
@@ -84,11 +87,12 @@ impl BatchQueue {
     }
 
     /// Waits until every vector is full, the queue is closed or every producer has left.
-    pub fn wait_until_full(&self, batches: usize) {
+    pub fn wait_until_full(&self) {
         let waiting = |state: &mut QueueState| {
-            state.shelves.full.len() < batches && !state.closed && state.producers > 0
+            state.shelves.full.len() < self.batches && !state.closed && state.producers > 0
         };
-        drop(self.filled.wait_while(self.state(), waiting));
+        let full = self.filled.wait_while(self.state(), waiting);
+        drop(full.expect("a panic ends the process"));
     }
 
     /// A batch to free; waits for one, `None` once every producer has left and nothing is left.
@@ -180,7 +184,7 @@ mod tests {
             let order = Mutex::new(Vec::new());
             std::thread::scope(|scope| {
                 scope.spawn(|| {
-                    queue.wait_until_full(2);
+                    queue.wait_until_full();
                     order.lock().unwrap().push("waited");
                 });
                 let first = queue.take_empty().expect("two are there");
@@ -194,7 +198,7 @@ mod tests {
         }
         let queue = BatchQueue::new(1, 1, 1);
         queue.put_full(queue.take_empty().expect("one is there"));
-        queue.wait_until_full(1);
+        queue.wait_until_full();
     }
 
     #[test]

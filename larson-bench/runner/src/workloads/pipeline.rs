@@ -45,15 +45,18 @@ impl Workload for Pipeline {
 
     fn run(&self, params: &Params, _hooks: &Hooks) -> Outcome {
         // All vectors together hold what may be in flight, those in the threads' hands included.
-        let batches = params.blocks / params.batch;
-        let queue = BatchQueue::new(batches, params.batch, params.threads - 1);
+        let queue = BatchQueue::new(
+            params.blocks / params.batch,
+            params.batch,
+            params.threads - 1,
+        );
         let live = Live::default();
         let prepare =
             |number| (number + 1 < params.threads).then(|| random_for(params.seed, number));
         let work = |random: &mut Option<fastrand::Rng>, stop: &Stop| match random {
             Some(random) => produce(&queue, &live, params, random, stop),
             None => {
-                queue.wait_until_full(batches);
+                queue.wait_until_full();
                 consume(&queue, &live)
             }
         };
