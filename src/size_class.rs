@@ -158,19 +158,19 @@ impl BinTable {
     }
 }
 
-/// The slices of a page for blocks of 257 bytes to 1 KiB.
-static MIDDLE_SLICES: AtomicU32 = AtomicU32::new(4);
+/// The slices of a page for blocks of 17 to 48 bytes and of 257 bytes to 1 KiB.
+static DECIDED_SLICES: AtomicU32 = AtomicU32::new(4);
 
-/// From now on pages for blocks of 257 bytes to 1 KiB have 64 KiB: for processes with little address space, of which
-/// each thread would have up to 16 such pages. No page of these classes may exist.
+/// From now on pages for blocks of 17 to 48 bytes and of 257 bytes to 1 KiB have 64 KiB: for processes with little address
+/// space, of which each thread would have up to 18 such pages. No page of these classes may exist.
 pub fn use_small_pages() {
-    MIDDLE_SLICES.store(1, Ordering::Relaxed);
+    DECIDED_SLICES.store(1, Ordering::Relaxed);
 }
 
 /// Whether that is so.
 pub fn are_pages_small() -> bool {
     // Relaxed: decided once, before any page is made.
-    MIDDLE_SLICES.load(Ordering::Relaxed) == 1
+    DECIDED_SLICES.load(Ordering::Relaxed) == 1
 }
 
 /// The largest alignment that every block above [`MAX_SMALL`] has: their sizes are multiples of it.
@@ -199,7 +199,7 @@ static SLICES: [u8; CLASSES] = {
     let mut i = 0;
     while i < CLASSES {
         slices[i] = match compute_bytes(i) as usize {
-            257..=KIB => 0,
+            17..=48 | 257..=KIB => 0,
             bytes if bytes <= MAX_UNCOLOURED => 1,
             bytes => {
                 let mut slices = 1;
@@ -269,15 +269,15 @@ impl SizeClass {
         self.0 <= compute(MAX_DENSE)
     }
 
-    /// The slices of a page of this class: 64 KiB up to blocks of 256 bytes and from 1 to 4 KiB, 256 KiB between them
-    /// (64 after [`use_small_pages`]), then what 16 to 31 blocks take, up to 1 MiB.
+    /// The slices of a page of this class: 64 KiB up to blocks of 4 KiB, but 256 KiB for those of 17 to 48 bytes and of 257
+    /// bytes to 1 KiB (64 after [`use_small_pages`]); then what 16 to 31 blocks take, up to 1 MiB.
     /// `docs/decisions/004-page-sizes.md` has the figures.
     #[inline]
     pub fn page_slices(self) -> SliceCount {
         let slices = SLICES[self.0 as usize];
         if slices == 0 {
             // Relaxed: pages of these classes are made after the decision only.
-            return SliceCount(MIDDLE_SLICES.load(Ordering::Relaxed));
+            return SliceCount(DECIDED_SLICES.load(Ordering::Relaxed));
         }
         SliceCount(u32::from(slices))
     }
