@@ -226,6 +226,19 @@ static CAPACITIES: [u16; CLASSES] = {
     capacities
 };
 
+/// See [`SizeClass::sparse_live`].
+static SPARSE_SHIFTS: [u8; CLASSES] = {
+    let mut shifts = [3; CLASSES];
+    let mut i = 0;
+    while i < CLASSES {
+        while compute_bytes(i) << shifts[i] < 2 * MAX_DENSE as u32 {
+            shifts[i] += 1;
+        }
+        i += 1;
+    }
+    shifts
+};
+
 const_assert!(compute_aligned(MAX_BINNED) as usize == CLASSES - 1);
 const_assert!(compute_bytes(CLASSES - 1) as usize == MAX_BINNED);
 const_assert!(compute_bytes(compute(MAX_BINNED) as usize) as usize == MAX_BINNED);
@@ -294,6 +307,20 @@ impl SizeClass {
         match CAPACITIES[self.0 as usize] {
             0 => (self.page_slices().bytes() / self.bytes()) as u32,
             blocks => u32::from(blocks),
+        }
+    }
+
+    /// So few live blocks of `blocks` make a page sparse: an eighth at most, and no more than one for every other system page.
+    #[inline]
+    pub fn sparse_live(self, blocks: u32) -> u32 {
+        blocks >> SPARSE_SHIFTS[self.0 as usize]
+    }
+
+    /// How many free blocks of a whole page make it sparse; 0 where blocks are larger than system pages: none do.
+    pub fn sparse_from(self) -> u32 {
+        match self.is_dense() {
+            true => self.capacity() - self.sparse_live(self.capacity()),
+            false => 0,
         }
     }
 

@@ -14,6 +14,9 @@ static GLOBAL: Millpond = Millpond;
 support::harness::each_alone! {
     one_object_in_a_thousand_pins_system_pages_only,
     without_collecting_a_phase_that_frees_gives_most_back,
+    without_collecting_where_every_page_is_pinned,
+    without_collecting_where_every_page_is_pinned_in_random_order,
+    without_collecting_where_another_thread_frees,
     a_large_block_in_each_page_pins_system_pages_only,
     blocks_keep_their_contents_and_places,
     everything_goes_back_in_the_end,
@@ -74,6 +77,52 @@ fn without_collecting_a_phase_that_frees_gives_most_back() {
     // What was given back is used again.
     let (again, _) = thin_out_and(|| (), sizes, 256, 1_000);
     live.iter().chain(&again).for_each(check);
+}
+
+/// Small blocks, of which no page loses all: without a page that becomes free, the reserve is never full.
+const EVERY: usize = 1_000;
+
+fn small_blocks(mib: u64) -> Vec<Block> {
+    (0..mib * MIB / 64).map(|_| marked(64)).collect()
+}
+
+/// Frees all but every thousandth; those.
+fn free_most(blocks: Vec<Block>) -> Vec<Block> {
+    let mut live = Vec::with_capacity(blocks.len() / EVERY + 1);
+    for (number, block) in blocks.into_iter().enumerate() {
+        match number % EVERY {
+            0 => live.push(block),
+            _ => block.free(),
+        }
+    }
+    live
+}
+
+fn without_collecting_where_every_page_is_pinned() {
+    let before = resident();
+    let live = free_most(small_blocks(128));
+    let left = resident() - before;
+    assert!(left <= 128 * MIB / 5, "{} MiB are left", left / MIB);
+    live.iter().for_each(check);
+}
+
+fn without_collecting_where_every_page_is_pinned_in_random_order() {
+    let before = resident();
+    let mut blocks = small_blocks(128);
+    Random(5).shuffle(&mut blocks);
+    let live = free_most(blocks);
+    let left = resident() - before;
+    assert!(left <= 128 * MIB / 3, "{} MiB are left", left / MIB);
+    live.iter().for_each(check);
+}
+
+fn without_collecting_where_another_thread_frees() {
+    let before = resident();
+    let blocks = small_blocks(128);
+    let live = std::thread::spawn(|| free_most(blocks)).join().unwrap();
+    let left = resident() - before;
+    assert!(left <= 128 * MIB / 5, "{} MiB are left", left / MIB);
+    live.iter().for_each(check);
 }
 
 fn a_large_block_in_each_page_pins_system_pages_only() {

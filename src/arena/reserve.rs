@@ -275,10 +275,10 @@ pub fn purge_all() {
     RESERVE.bonus.store(0, Relaxed);
 }
 
-/// Whether the reserve is about as large as it may be (a purge leaves some room): so much was freed lately that what is
-/// freed now goes back.
-pub fn is_full() -> bool {
-    pinned_bytes() + held_bytes() >= limit() / 2
+/// Whether the reserve would be about as large as it may be (a purge leaves some room) with so many bytes more: so much was
+/// freed lately that what is freed now goes back.
+pub fn is_full_with(bytes: usize) -> bool {
+    pinned_bytes() + held_bytes() + bytes >= limit() / 2
 }
 
 /// Whether a page of `bytes` that was freed remotely as a whole is to be discarded by its last freer; if not, it is

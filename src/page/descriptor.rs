@@ -181,8 +181,10 @@ impl OwnedLine {
         let count = self.local_count();
         let event_at = match self.place.get() {
             Place::Full | Place::Uncarved => count + 1,
+            // (The larger blocks are in no holes.)
+            Place::Partial if !self.class.get().is_dense() => self.carved.get(),
             Place::Partial if count < self.sparse_from() => self.sparse_from(),
-            Place::Partial => self.carved.get() - u32::from(self.sunk.get()),
+            Place::Partial => self.outside_holes(),
             Place::Current => u32::MAX,
             Place::Warm | Place::Waiting => count + 1,
         };
@@ -190,17 +192,32 @@ impl OwnedLine {
         self.set_local_count(count);
     }
 
-    /// The length of the local list from which on the page is sparse: with an eighth of its blocks in use or less. Not for
-    /// a few system pages, nor for the larger blocks.
+    /// As [`OwnedLine::arm`], of a page that is sparse: the next local free to look at is the one that leaves a quarter of the
+    /// live blocks.
+    pub fn arm_for_fewer(&self) {
+        let count = self.local_count();
+        self.event_at
+            .set(self.outside_holes() - (self.outside_holes() - count) / 4);
+        self.set_local_count(count);
+    }
+
+    /// The carved blocks that aren't in holes.
+    fn outside_holes(&self) -> u32 {
+        self.carved.get() - u32::from(self.sunk.get())
+    }
+
+    /// The length of the local list from which on the page is sparse ([`SizeClass::sparse_live`]). Not for a few system pages,
+    /// nor for the larger blocks.
     fn sparse_from(&self) -> u32 {
-        if !self.class.get().is_dense() || (self.carved_bytes() as usize) < SLICE_SIZE / 2 {
+        let class = self.class.get();
+        if !class.is_dense() || (self.carved_bytes() as usize) < SLICE_SIZE / 2 {
             return 0;
         }
-        let sparse = self.carved.get() - self.carved.get() / 8;
+        let sparse = self.carved.get() - class.sparse_live(self.carved.get());
         sparse.saturating_sub(u32::from(self.sunk.get()))
     }
 
-    /// At most an eighth of the blocks is in use, and there is something to gain by giving system pages back.
+    /// So few of the blocks are in use, and there is something to gain by giving system pages back.
     pub fn is_sparse(&self) -> bool {
         let from = self.sparse_from();
         from > 0 && self.local_count() >= from

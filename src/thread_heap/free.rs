@@ -378,9 +378,8 @@ fn local_event(block: NonNull<u8>, page: PageRef, heap: &'static Heap) {
         abort::misuse(block.addr().get(), DOUBLE_FREE);
     }
     if owned.place.get() == Place::Partial && !owned.is_free() {
-        // It became sparse, and stays where it is.
-        owned.arm();
-        return sparse::note(heap, page);
+        // It became sparse, or more so, and stays where it is.
+        return sparse::note_by_free(heap, page);
     }
     settle::replace(heap, page);
     recycle::trim(heap);

@@ -8,9 +8,7 @@ use crate::abort;
 use crate::arena::reserve;
 use crate::free_list::remote::RemoteWord;
 use crate::page::descriptor::PageRef;
-use crate::page::shared_line::{
-    self, Kind, remote_free, remote_free_among, remote_free_onto, sparse_from,
-};
+use crate::page::shared_line::{self, Kind, remote_free, remote_free_among, remote_free_onto};
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
 
@@ -106,7 +104,7 @@ unsafe fn free_without_heap(block: NonNull<u8>, page: PageRef) {
 /// (The page may be another's since the push, and the answer wrong: who is told looks for himself.)
 #[inline(always)]
 fn became_sparse(page: PageRef, word: RemoteWord) -> bool {
-    word.count() == sparse_from(page.shared().capacity())
+    word.count() == page.shared().sparse_from()
 }
 
 /// As [`free`], where it wasn't the usual case or the page's word was another.

@@ -6,9 +6,11 @@
 //! - Larger blocks contain system pages: a free one keeps its first, with the link, and loses the others.
 //!
 //! Done by `collect(true)`, by the background thread for heaps without a thread, and in passing: a page that became
-//! sparse (an eighth in use) and still is when 64 more have, in a phase that frees a lot: few bins were refilled
-//! meanwhile, few holes were carved again lately, the reserve is full, and at least 64 MiB are in use. Pages of other
-//! heaps, whose threads may sleep, are thinned by those who free into them: see `taken_back`.
+//! sparse (`SizeClass::sparse_live`) and still is when 32 more have, in a phase that frees a lot: few bins were refilled
+//! meanwhile, few holes were carved again lately, the reserve is full, and at least 64 MiB are in use. What such pages
+//! hold counts as if it lay in the reserve: where a live block or two pin every page, nothing else does. In such a phase
+//! a page is noted again whenever three quarters of its live blocks were freed. Pages of other heaps, whose threads may
+//! sleep, are thinned by those who free into them: see `taken_back`.
 //!
 //! Costs a walk over the page's list, and page faults for whoever allocates there again.
 
@@ -21,15 +23,14 @@ use crate::free_list::address_order::{Blocks, CORRUPTED, Marks};
 use crate::os;
 use crate::page::descriptor::{OwnedLine, PageRef, Place};
 use crate::page::holes::{self, HOLE};
-use crate::page::shared_line;
-use crate::size_class::{MAX_DENSE, SizeClass};
+use crate::size_class::SizeClass;
 use crate::units::MIB;
 use std::cell::Cell;
 use std::ops::Range;
 use std::ptr::{self, NonNull};
 
 /// How many pages become sparse before one that did is looked at again: most are wholly free by then.
-const LAG: usize = 64;
+const LAG: usize = 32;
 /// A heap that refilled its bins more often meanwhile is not in a phase that frees: it will use the page again.
 const FEW_REFILLS: u64 = LAG as u64;
 /// As `FEW_REFILLS`, of the heap of another thread that these free into: a thread that sleeps.
@@ -47,6 +48,9 @@ pub struct Candidates {
     /// Holes that were carved again, halved with each purge delay; and when that was done last, in milliseconds.
     regrets: Cell<u32>,
     halved: Cell<u64>,
+    /// Bytes of pages that were sparse still when they were looked at again, and were left as they were: since a look last found
+    /// a heap that uses its pages again.
+    left: Cell<usize>,
 }
 
 #[derive(Clone, Copy)]
@@ -77,6 +81,7 @@ impl Candidates {
             count: Cell::new(0),
             regrets: Cell::new(0),
             halved: Cell::new(0),
+            left: Cell::new(0),
         }
     }
 
@@ -100,6 +105,27 @@ impl Candidates {
         self.regrets.set(self.regrets.get().saturating_add(1));
     }
 
+    /// Whether the heap of a page refilled few bins since it was noted: the phase only frees.
+    fn only_frees(&self, old: Noted, owner: &Heap, few: u64) -> bool {
+        let only_frees = old.refills_since(owner) <= few;
+        if !only_frees {
+            self.left.set(0);
+        }
+        only_frees
+    }
+
+    /// Whether what is free inside a page that has been sparse for long is to go back; if not, it is counted as left.
+    fn is_to_go(&self, page: PageRef) -> bool {
+        // By words that anyone may read: the page may be another heap's.
+        let bytes = page.shared().capacity() as usize * page.shared().block_bytes();
+        let left = self.left.get() + bytes;
+        let is_to_go = fills_reserve(left);
+        if !is_to_go {
+            self.left.set(left);
+        }
+        is_to_go
+    }
+
     fn regrets_little(&self) -> bool {
         let now = os::now_ms();
         if now.wrapping_sub(self.halved.get()) >= config::purge_delay_ms() {
@@ -115,37 +141,59 @@ impl Candidates {
 pub fn note(heap: &'static Heap, page: PageRef) {
     if is_sparse(heap, page)
         && let Some(old) = heap.sparse.push(page, heap)
-        && old.refills_since(heap) <= FEW_REFILLS
-        && much_is_freed()
-        && heap.sparse.regrets_little()
+        && heap.sparse.only_frees(old, heap, FEW_REFILLS)
         && is_sparse(heap, old.page)
+        && heap.sparse.is_to_go(old.page)
+        && heap.sparse.regrets_little()
     {
         thin(heap, old.page);
     }
 }
 
+/// As [`note`], where the last local free made the page sparse, or more so.
+#[cold]
+#[inline(never)]
+pub fn note_by_free(heap: &'static Heap, page: PageRef) {
+    // SAFETY: the page is of the heap that the caller holds.
+    let owned = unsafe { page.owned() };
+    if much_is_freed(heap) {
+        owned.arm_for_fewer();
+    } else {
+        owned.arm();
+    }
+    note(heap, page);
+}
+
 /// As [`note`], for a page of another heap, into which the caller, who holds `heap`, freed. What this returns is a heap
 /// without a thread whose lease the caller holds now, and which it must serve and park.
 pub fn note_others(heap: &'static Heap, page: PageRef) -> Option<&'static Heap> {
-    if ptr::eq(heap, &VACANT) || page.shared().block_bytes() > MAX_DENSE {
+    if ptr::eq(heap, &VACANT) {
         return None;
     }
     let owner = owner(page)?;
     let old = heap.sparse.push(page, owner)?;
     let of_others = owner_of_others(heap, old.page)?;
+    // It may be any page by now: what is read of it is a guess.
+    let from = old.page.shared().sparse_from();
+    let is_sparse = old.page.shared().remote().peek().count() >= from && from > 0;
     // Who still refills its bins will have the page's blocks back before long.
-    if old.refills_since(of_others) > FEW_REFILLS_OF_OTHERS || !much_is_freed() {
+    let only_frees = heap
+        .sparse
+        .only_frees(old, of_others, FEW_REFILLS_OF_OTHERS);
+    if !only_frees || !is_sparse || !heap.sparse.is_to_go(old.page) {
         return None;
     }
-    taken_back::thin(
-        old.page,
-        shared_line::sparse_from(old.page.shared().capacity()),
-    )
+    taken_back::thin(old.page, from)
 }
 
 /// So much was freed lately that what is freed now goes back, and there is something to gain.
-fn much_is_freed() -> bool {
-    reserve::is_full() && reserve::claimed_bytes() >= FROM_BYTES
+fn much_is_freed(heap: &Heap) -> bool {
+    fills_reserve(heap.sparse.left.get())
+}
+
+/// As [`much_is_freed`], with so many bytes left in sparse pages.
+fn fills_reserve(left: usize) -> bool {
+    reserve::is_full_with(left) && reserve::claimed_bytes() >= FROM_BYTES
 }
 
 /// The heap that a page belongs to right now.
@@ -193,6 +241,9 @@ fn thin(heap: &'static Heap, page: PageRef) {
     if discarded > 0 {
         reserve::count_discarded_inside(discarded);
         settle::replace(heap, page);
+        if is_sparse(heap, page) {
+            owned.arm_for_fewer();
+        }
     }
 }
 
