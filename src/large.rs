@@ -51,7 +51,6 @@ fn identity(kind: Kind, start: NonNull<u8>, block_bytes: usize, arena: u32) -> I
         start,
         block_bytes,
         capacity: 1,
-        sparse_from: 0,
         bin: BinOffset::NONE,
         arena,
     }

@@ -158,11 +158,11 @@ impl BinTable {
     }
 }
 
-/// The slices of a page for blocks of 17 to 48 bytes and of 257 bytes to 1 KiB.
+/// The slices of a page for blocks of 257 bytes to 1 KiB.
 static DECIDED_SLICES: AtomicU32 = AtomicU32::new(4);
 
-/// From now on pages for blocks of 17 to 48 bytes and of 257 bytes to 1 KiB have 64 KiB: for processes with little address
-/// space, of which each thread would have up to 18 such pages. No page of these classes may exist.
+/// From now on pages for blocks of 257 bytes to 1 KiB have 64 KiB: for processes with little address space, of which
+/// each thread would have up to 16 such pages. No page of these classes may exist.
 pub fn use_small_pages() {
     DECIDED_SLICES.store(1, Ordering::Relaxed);
 }
@@ -199,7 +199,7 @@ static SLICES: [u8; CLASSES] = {
     let mut i = 0;
     while i < CLASSES {
         slices[i] = match compute_bytes(i) as usize {
-            17..=48 | 257..=KIB => 0,
+            257..=KIB => 0,
             bytes if bytes <= MAX_UNCOLOURED => 1,
             bytes => {
                 let mut slices = 1;
@@ -282,8 +282,8 @@ impl SizeClass {
         self.0 <= compute(MAX_DENSE)
     }
 
-    /// The slices of a page of this class: 64 KiB up to blocks of 4 KiB, but 256 KiB for those of 17 to 48 bytes and of 257
-    /// bytes to 1 KiB (64 after [`use_small_pages`]); then what 16 to 31 blocks take, up to 1 MiB.
+    /// The slices of a page of this class: 64 KiB up to blocks of 4 KiB, but 256 KiB for those of 257 bytes to 1 KiB
+    /// (64 after [`use_small_pages`]); then what 16 to 31 blocks take, up to 1 MiB.
     /// `docs/decisions/004-page-sizes.md` has the figures.
     #[inline]
     pub fn page_slices(self) -> SliceCount {
@@ -314,14 +314,6 @@ impl SizeClass {
     #[inline]
     pub fn sparse_live(self, blocks: u32) -> u32 {
         blocks >> SPARSE_SHIFTS[self.0 as usize]
-    }
-
-    /// How many free blocks of a whole page make it sparse; 0 where blocks are larger than system pages: none do.
-    pub fn sparse_from(self) -> u32 {
-        match self.is_dense() {
-            true => self.capacity() - self.sparse_live(self.capacity()),
-            false => 0,
-        }
     }
 
     /// All classes, smallest first, then those for large alignments likewise.

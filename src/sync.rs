@@ -2,10 +2,10 @@
 //! model import from here, so that what loom checks is the code that ships.
 
 #[cfg(not(loom))]
-pub use std::sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+pub use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 #[cfg(loom)]
-pub use explored::{AtomicPtr, AtomicU16, AtomicU32, AtomicU64, AtomicUsize};
+pub use explored::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 #[cfg(loom)]
 pub use loom::sync::atomic::Ordering;
 
@@ -66,7 +66,6 @@ mod explored {
         };
     }
 
-    explored! { AtomicU16, u16, AtomicU16 }
     explored! { AtomicU32, u32, AtomicU32 }
     explored! { AtomicU64, u64, AtomicU64 }
     explored! { AtomicUsize, usize, AtomicUsize }

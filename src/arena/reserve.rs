@@ -41,6 +41,8 @@ struct Reserve {
     mapped: AtomicUsize,
     /// Bytes in pages that were freed remotely as a whole and that their owner has not taken back yet.
     pinned: AtomicIsize,
+    /// Bytes of sparse pages that were left as they were, less those that were used again.
+    sparse: AtomicUsize,
     /// Highest `claimed`, decaying by an eighth a window.
     peak: AtomicUsize,
     /// Extra allowance earned by claims that regretted a purge.
@@ -63,6 +65,7 @@ static RESERVE: Reserve = Reserve {
     shelved: AtomicUsize::new(0),
     mapped: AtomicUsize::new(0),
     pinned: AtomicIsize::new(0),
+    sparse: AtomicUsize::new(0),
     peak: AtomicUsize::new(0),
     bonus: AtomicUsize::new(0),
     low: AtomicUsize::new(0),
@@ -275,10 +278,22 @@ pub fn purge_all() {
     RESERVE.bonus.store(0, Relaxed);
 }
 
-/// Whether the reserve would be about as large as it may be (a purge leaves some room) with so many bytes more: so much was
-/// freed lately that what is freed now goes back.
-pub fn is_full_with(bytes: usize) -> bool {
-    pinned_bytes() + held_bytes() + bytes >= limit() / 2
+/// Whether the reserve would be about as large as it may be (a purge leaves some room) if the sparse pages that were left lay
+/// in it, and so many bytes more: so much was freed lately that what is freed now goes back.
+pub fn is_full_with_sparse(bytes: usize) -> bool {
+    pinned_bytes() + held_bytes() + RESERVE.sparse.load(Relaxed) + bytes >= limit() / 2
+}
+
+/// A page of so many bytes that has been sparse for long is left as it is.
+pub fn leave_sparse(bytes: usize) {
+    RESERVE.sparse.fetch_add(bytes, Relaxed);
+}
+
+/// A page of so many bytes that was sparse is used again, or belongs to who uses such pages again.
+pub fn use_sparse(bytes: usize) {
+    if RESERVE.sparse.load(Relaxed) > 0 {
+        subtract(&RESERVE.sparse, bytes);
+    }
 }
 
 /// Whether a page of `bytes` that was freed remotely as a whole is to be discarded by its last freer; if not, it is

@@ -91,6 +91,13 @@ impl Blocks {
         }
     }
 
+    /// Asks for the first `blocks` blocks' lines all at once, for a walk over most of them in an order that no prefetch follows.
+    pub fn prefetch(self, blocks: u32) {
+        for offset in (0..blocks as usize * self.bytes).step_by(LINE) {
+            prefetch_for_write(self.start.wrapping_add(offset));
+        }
+    }
+
     /// Sorts the list of `count` blocks that starts with `first`; the new first one. The last one's link is null.
     ///
     /// # Errors

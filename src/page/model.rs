@@ -114,7 +114,6 @@ impl Page {
             start: self.start(),
             block_bytes: size_of::<Block>(),
             capacity: capacity as u32,
-            sparse_from: 0,
             bin: crate::size_class::BinOffset::NONE,
             arena: 0,
         };

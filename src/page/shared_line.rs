@@ -5,7 +5,7 @@ use crate::free_list::news::{Announced, Leased, News};
 use crate::free_list::remote::{DoubleFree, Pushed, RemoteList, RemoteWord};
 use crate::page::in_flight::{self, InFlight};
 use crate::size_class::BinOffset;
-use crate::sync::{AtomicPtr, AtomicU16, AtomicU32, AtomicUsize, Ordering};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use std::ptr::{self, NonNull};
 
 /// What a slice is used for.
@@ -48,9 +48,7 @@ pub struct SharedLine<P: RemotePage> {
     /// Const after init, except for the holder of a large or huge block that grows: the bytes of one block.
     block_bytes: AtomicUsize,
     /// Const after init: blocks in the page.
-    capacity: AtomicU16,
-    /// Const after init: how many free blocks make the page sparse.
-    sparse_from: AtomicU16,
+    capacity: AtomicU32,
     /// Const after init, in the page's other slices: the distance back to the head's descriptor in bytes.
     head_distance: AtomicU32,
     /// Const after init; written with Release, so that who reads it with Acquire may trust the fields above.
@@ -83,8 +81,6 @@ pub struct Identity {
     pub block_bytes: usize,
     /// Blocks in the page.
     pub capacity: u32,
-    /// How many free blocks make the page sparse; 0 if none do.
-    pub sparse_from: u32,
     /// The bin of the class, or none.
     pub bin: BinOffset,
     /// The arena's number.
@@ -101,8 +97,7 @@ impl<P: RemotePage> SharedLine<P> {
             news_next: AtomicPtr::new(ptr::null_mut()),
             start: AtomicPtr::new(ptr::null_mut()),
             block_bytes: AtomicUsize::new(0),
-            capacity: AtomicU16::new(0),
-            sparse_from: AtomicU16::new(0),
+            capacity: AtomicU32::new(0),
             head_distance: AtomicU32::new(0),
             kind: AtomicU32::new(0),
             arena: AtomicU32::new(0),
@@ -119,10 +114,7 @@ impl<P: RemotePage> SharedLine<P> {
         self.start.store(identity.start.as_ptr(), Ordering::Relaxed);
         self.block_bytes
             .store(identity.block_bytes, Ordering::Relaxed);
-        self.capacity
-            .store(identity.capacity as u16, Ordering::Relaxed);
-        self.sparse_from
-            .store(identity.sparse_from as u16, Ordering::Relaxed);
+        self.capacity.store(identity.capacity, Ordering::Relaxed);
         self.arena.store(identity.arena, Ordering::Relaxed);
         self.bin.store(identity.bin.bits(), Ordering::Relaxed);
         self.owner.store(owner, Ordering::Relaxed);
@@ -221,13 +213,7 @@ impl<P: RemotePage> SharedLine<P> {
     /// The number of blocks.
     #[inline(always)]
     pub fn capacity(&self) -> u32 {
-        u32::from(self.capacity.load(Ordering::Relaxed))
-    }
-
-    /// How many free blocks make the page sparse ([`SizeClass::sparse_from`](crate::size_class::SizeClass::sparse_from)).
-    #[inline(always)]
-    pub fn sparse_from(&self) -> u32 {
-        u32::from(self.sparse_from.load(Ordering::Relaxed))
+        self.capacity.load(Ordering::Relaxed)
     }
 
     /// Where the bin of the page's class lies in any heap; [`BinOffset::NONE`] for large and huge blocks, and for what
@@ -292,7 +278,7 @@ pub struct RemoteFree<H> {
     pub filled: bool,
     /// It is, and its contents are still there.
     pub pinned: bool,
-    /// With this block the page became sparse, as far as remote frees tell.
+    /// With this block an eighth of the page's are in use, or on other lists; not fewer yet.
     pub sparse: bool,
 }
 
@@ -364,7 +350,7 @@ pub unsafe fn remote_free<P: RemotePage>(
     }?;
     let filled = pushed.count == capacity;
     let pinned = filled && !pushed.purge;
-    let sparse = pushed.count == shared.sparse_from();
+    let sparse = pushed.count == sparse_from(capacity);
     // SAFETY: the page is live until its token is announced, if that is ours to do.
     let serve = unsafe { conclude(page, pushed, discard) };
     Ok(RemoteFree {
@@ -373,6 +359,11 @@ pub unsafe fn remote_free<P: RemotePage>(
         pinned,
         sparse,
     })
+}
+
+/// How many free blocks leave an eighth of a page's in use.
+pub const fn sparse_from(capacity: u32) -> u32 {
+    capacity - capacity / 8
 }
 
 /// What is left to do after a push: to discard the page, and to announce it.
@@ -631,7 +622,6 @@ mod model {
                 start,
                 block_bytes,
                 capacity: 1,
-                sparse_from: 0,
                 bin: BinOffset::NONE,
                 arena: 0,
             };

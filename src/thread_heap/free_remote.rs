@@ -8,7 +8,9 @@ use crate::abort;
 use crate::arena::reserve;
 use crate::free_list::remote::RemoteWord;
 use crate::page::descriptor::PageRef;
-use crate::page::shared_line::{self, Kind, remote_free, remote_free_among, remote_free_onto};
+use crate::page::shared_line::{
+    self, Kind, remote_free, remote_free_among, remote_free_onto, sparse_from,
+};
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
 
@@ -104,7 +106,7 @@ unsafe fn free_without_heap(block: NonNull<u8>, page: PageRef) {
 /// (The page may be another's since the push, and the answer wrong: who is told looks for himself.)
 #[inline(always)]
 fn became_sparse(page: PageRef, word: RemoteWord) -> bool {
-    word.count() == page.shared().sparse_from()
+    word.count() == sparse_from(page.shared().capacity())
 }
 
 /// As [`free`], where it wasn't the usual case or the page's word was another.

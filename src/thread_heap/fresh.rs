@@ -65,7 +65,6 @@ pub fn identify(page: PageRef, class: SizeClass, start: *mut u8, arena: u32, hea
         start: unsafe { NonNull::new_unchecked(start) },
         block_bytes: class.bytes(),
         capacity: class.capacity(),
-        sparse_from: class.sparse_from(),
         bin: class.bin(),
         arena,
     };

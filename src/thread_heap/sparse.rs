@@ -23,18 +23,23 @@ use crate::free_list::address_order::{Blocks, CORRUPTED, Marks};
 use crate::os;
 use crate::page::descriptor::{OwnedLine, PageRef, Place};
 use crate::page::holes::{self, HOLE};
-use crate::size_class::SizeClass;
+use crate::page::shared_line;
+use crate::size_class::{MAX_DENSE, SizeClass};
 use crate::units::MIB;
 use std::cell::Cell;
 use std::ops::Range;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// How many pages become sparse before one that did is looked at again: most are wholly free by then.
 const LAG: usize = 32;
 /// A heap that refilled its bins more often meanwhile is not in a phase that frees: it will use the page again.
 const FEW_REFILLS: u64 = LAG as u64;
 /// As `FEW_REFILLS`, of the heap of another thread that these free into: a thread that sleeps.
-const FEW_REFILLS_OF_OTHERS: u64 = 8;
+const FEW_REFILLS_OF_OTHERS: u64 = 4;
+/// In a page that became sparse by frees in random order, each live block has to make up for so many system pages that go back, since it
+/// costs a call to discard what lies on either side of it; and the page probably becomes free before long.
+const SYSTEM_PAGES_A_BLOCK: usize = 8;
 /// A process that uses less has little to gain.
 const FROM_BYTES: usize = 64 * MIB;
 /// How many holes may be carved again within two purge delays, about, before no more are made in passing.
@@ -45,26 +50,62 @@ const FEW_REGRETS: u32 = 64;
 pub struct Candidates {
     noted: [Cell<Option<Noted>>; LAG],
     count: Cell<usize>,
-    /// Holes that were carved again, halved with each purge delay; and when that was done last, in milliseconds.
-    regrets: Cell<u32>,
-    halved: Cell<u64>,
-    /// Bytes of pages that were sparse still when they were looked at again, and were left as they were: since a look last found
-    /// a heap that uses its pages again.
-    left: Cell<usize>,
+    /// Holes that were carved again, halved with each purge delay; and when that was done last, in milliseconds. By the heap's
+    /// holder, and by those who free into its pages.
+    regrets: AtomicU32,
+    halved: AtomicU64,
 }
 
 #[derive(Clone, Copy)]
 struct Noted {
     page: PageRef,
+    owner: *const Heap,
+    /// How many of its blocks weren't free by then.
+    live: u32,
     /// How often its heap had refilled a bin by then.
     refills: u64,
 }
 
 impl Noted {
-    fn refills_since(self, heap: &Heap) -> u64 {
-        // Another heap's by now, perhaps; then any number will do.
-        refills(heap).wrapping_sub(self.refills)
+    /// Whether the page belongs to the heap still that it was noted for, and that heap refilled few bins since: it only frees,
+    /// or sleeps.
+    fn is_unused(self, few: u64) -> bool {
+        if !owner(self.page).is_some_and(|owner| ptr::eq(owner, self.owner)) {
+            return false;
+        }
+        // SAFETY: heaps are never unmapped.
+        let refills = refills(unsafe { &*self.owner });
+        let is_unused = refills.wrapping_sub(self.refills) <= few;
+        if !is_unused {
+            reserve::use_sparse(self.bytes());
+        }
+        is_unused
     }
+
+    /// Whether it is worth it, with so many live blocks now: a few, or an eighth fewer than when the page was noted. Where a phase frees page after page, that is what it leaves. Where it frees in random order, nothing has
+    /// changed much meanwhile, and the page will be noted again, or become free.
+    fn is_thin(self, live: u32) -> bool {
+        let few = self.bytes() / HOLE / SYSTEM_PAGES_A_BLOCK;
+        live as usize <= few || live < self.live - self.live / 8
+    }
+
+    /// Whether what is free inside the page, which has been sparse for long, is to go back; if not, it counts as left.
+    fn is_to_go(self) -> bool {
+        let is_to_go = much_is_freed(self.bytes());
+        if !is_to_go && reserve::claimed_bytes() >= FROM_BYTES {
+            reserve::leave_sparse(self.bytes());
+        }
+        is_to_go
+    }
+
+    fn bytes(self) -> usize {
+        bytes(self.page)
+    }
+}
+
+/// The bytes of a page's blocks, by words that anyone may read: it may be another heap's.
+fn bytes(page: PageRef) -> usize {
+    page.shared().capacity() as usize * page.shared().block_bytes()
 }
 
 /// How often a heap has refilled a bin.
@@ -79,14 +120,13 @@ impl Candidates {
         Self {
             noted: [const { Cell::new(None) }; LAG],
             count: Cell::new(0),
-            regrets: Cell::new(0),
-            halved: Cell::new(0),
-            left: Cell::new(0),
+            regrets: AtomicU32::new(0),
+            halved: AtomicU64::new(0),
         }
     }
 
     /// Adds a page of this owner; what was added `LAG` pages ago. A page that was added last isn't added again.
-    fn push(&self, page: PageRef, owner: &Heap) -> Option<Noted> {
+    fn push(&self, page: PageRef, owner: &Heap, live: u32) -> Option<Noted> {
         let count = self.count.get();
         let last = self.noted[count.wrapping_sub(1) % LAG].get();
         if last.is_some_and(|last| ptr::eq(last.page, page)) {
@@ -94,6 +134,8 @@ impl Candidates {
         }
         let new = Noted {
             page,
+            owner,
+            live,
             refills: refills(owner),
         };
         self.count.set(count.wrapping_add(1));
@@ -102,48 +144,30 @@ impl Candidates {
 
     /// Notes that a hole is carved again.
     pub fn regret(&self) {
-        self.regrets.set(self.regrets.get().saturating_add(1));
-    }
-
-    /// Whether the heap of a page refilled few bins since it was noted: the phase only frees.
-    fn only_frees(&self, old: Noted, owner: &Heap, few: u64) -> bool {
-        let only_frees = old.refills_since(owner) <= few;
-        if !only_frees {
-            self.left.set(0);
-        }
-        only_frees
-    }
-
-    /// Whether what is free inside a page that has been sparse for long is to go back; if not, it is counted as left.
-    fn is_to_go(&self, page: PageRef) -> bool {
-        // By words that anyone may read: the page may be another heap's.
-        let bytes = page.shared().capacity() as usize * page.shared().block_bytes();
-        let left = self.left.get() + bytes;
-        let is_to_go = fills_reserve(left);
-        if !is_to_go {
-            self.left.set(left);
-        }
-        is_to_go
+        // Relaxed here and below: estimates, of which a lost update costs a little time.
+        let regrets = self.regrets.load(Relaxed);
+        self.regrets.store(regrets.saturating_add(1), Relaxed);
     }
 
     fn regrets_little(&self) -> bool {
         let now = os::now_ms();
-        if now.wrapping_sub(self.halved.get()) >= config::purge_delay_ms() {
-            self.halved.set(now);
-            self.regrets.set(self.regrets.get() / 2);
+        if now.wrapping_sub(self.halved.load(Relaxed)) >= config::purge_delay_ms() {
+            self.halved.store(now, Relaxed);
+            self.regrets.store(self.regrets.load(Relaxed) / 2, Relaxed);
         }
-        self.regrets.get() <= FEW_REGRETS
+        self.regrets.load(Relaxed) <= FEW_REGRETS
     }
 }
 
 /// Notes that a page of a heap that the caller holds may have become sparse, and gives back what is free inside one that
 /// has been for long.
 pub fn note(heap: &'static Heap, page: PageRef) {
-    if is_sparse(heap, page)
-        && let Some(old) = heap.sparse.push(page, heap)
-        && heap.sparse.only_frees(old, heap, FEW_REFILLS)
-        && is_sparse(heap, old.page)
-        && heap.sparse.is_to_go(old.page)
+    if let Some(live) = sparse_live(heap, page)
+        && let Some(old) = heap.sparse.push(page, heap, live)
+        && old.is_unused(FEW_REFILLS)
+        && let Some(live) = sparse_live(heap, old.page)
+        && old.is_to_go()
+        && old.is_thin(live)
         && heap.sparse.regrets_little()
     {
         thin(heap, old.page);
@@ -156,7 +180,7 @@ pub fn note(heap: &'static Heap, page: PageRef) {
 pub fn note_by_free(heap: &'static Heap, page: PageRef) {
     // SAFETY: the page is of the heap that the caller holds.
     let owned = unsafe { page.owned() };
-    if much_is_freed(heap) {
+    if much_is_freed(bytes(page)) {
         owned.arm_for_fewer();
     } else {
         owned.arm();
@@ -167,33 +191,40 @@ pub fn note_by_free(heap: &'static Heap, page: PageRef) {
 /// As [`note`], for a page of another heap, into which the caller, who holds `heap`, freed. What this returns is a heap
 /// without a thread whose lease the caller holds now, and which it must serve and park.
 pub fn note_others(heap: &'static Heap, page: PageRef) -> Option<&'static Heap> {
-    if ptr::eq(heap, &VACANT) {
+    if ptr::eq(heap, &VACANT) || page.shared().block_bytes() > MAX_DENSE {
         return None;
     }
-    let owner = owner(page)?;
-    let old = heap.sparse.push(page, owner)?;
+    let old = heap.sparse.push(page, owner(page)?, others_live(page))?;
     let of_others = owner_of_others(heap, old.page)?;
-    // It may be any page by now: what is read of it is a guess.
-    let from = old.page.shared().sparse_from();
-    let is_sparse = old.page.shared().remote().peek().count() >= from && from > 0;
     // Who still refills its bins will have the page's blocks back before long.
-    let only_frees = heap
-        .sparse
-        .only_frees(old, of_others, FEW_REFILLS_OF_OTHERS);
-    if !only_frees || !is_sparse || !heap.sparse.is_to_go(old.page) {
+    if !old.is_unused(FEW_REFILLS_OF_OTHERS) {
         return None;
     }
-    taken_back::thin(old.page, from)
+    let live = others_live(old.page);
+    let sparse_from = shared_line::sparse_from(old.page.shared().capacity());
+    if live > old.page.shared().capacity() - sparse_from
+        || !old.is_to_go()
+        || !old.is_thin(live)
+        || !of_others.sparse.regrets_little()
+    {
+        return None;
+    }
+    taken_back::thin(old.page, sparse_from)
 }
 
-/// So much was freed lately that what is freed now goes back, and there is something to gain.
-fn much_is_freed(heap: &Heap) -> bool {
-    fills_reserve(heap.sparse.left.get())
+/// The blocks of another heap's page that weren't freed by others, as far as anyone can tell: it may be any page by now, and
+/// what its owner freed itself nobody else knows.
+fn others_live(page: PageRef) -> u32 {
+    let shared = page.shared();
+    shared
+        .capacity()
+        .saturating_sub(shared.remote().peek().count())
 }
 
-/// As [`much_is_freed`], with so many bytes left in sparse pages.
-fn fills_reserve(left: usize) -> bool {
-    reserve::is_full_with(left) && reserve::claimed_bytes() >= FROM_BYTES
+/// So much was freed lately that what is freed now goes back, if a sparse page of so many bytes is counted as well, and there is
+/// something to gain.
+fn much_is_freed(sparse: usize) -> bool {
+    reserve::is_full_with_sparse(sparse) && reserve::claimed_bytes() >= FROM_BYTES
 }
 
 /// The heap that a page belongs to right now.
@@ -206,13 +237,15 @@ fn owner_of_others(heap: &'static Heap, page: PageRef) -> Option<&'static Heap> 
     owner(page).filter(|owner| !ptr::eq(*owner, heap))
 }
 
-fn is_sparse(heap: &'static Heap, page: PageRef) -> bool {
+/// The live blocks of a page of the heap that is sparse.
+fn sparse_live(heap: &'static Heap, page: PageRef) -> Option<u32> {
     if !ptr::eq(page.shared().owner(), heap) {
-        return false;
+        return None;
     }
     // SAFETY: the page is of the heap that the caller holds.
     let owned = unsafe { page.owned() };
-    owned.place.get() == Place::Partial && owned.is_sparse()
+    (owned.place.get() == Place::Partial && owned.is_sparse())
+        .then(|| owned.carved.get().saturating_sub(owned.free_count()))
 }
 
 /// Gives back what is free inside the partly used pages of a heap whose lease the caller holds.
@@ -241,9 +274,6 @@ fn thin(heap: &'static Heap, page: PageRef) {
     if discarded > 0 {
         reserve::count_discarded_inside(discarded);
         settle::replace(heap, page);
-        if is_sparse(heap, page) {
-            owned.arm_for_fewer();
-        }
     }
 }
 
@@ -311,6 +341,8 @@ fn make_holes(page: PageRef, owned: &OwnedLine) -> usize {
     let Some(first) = NonNull::new(owned.local.get()) else {
         return 0;
     };
+    // Most of the page is on the list, and long out of the caches.
+    blocks.prefetch(owned.carved.get());
     let mut free: Marks = Marks::none();
     // SAFETY: the list is the page's, and the caller holds it.
     if let Err(corrupted) = unsafe { blocks.mark(first, owned.local_count(), &mut free) } {
