@@ -145,7 +145,7 @@ fn those_who_free_give_back_what_one_object_in_a_thousand_pins() {
     let live = thin_out(&mut blocks, 1_000);
     drop(blocks);
     let left = resident().saturating_sub(before);
-    // The reserve, 64 pages that became sparse last, and what is pinned. Pages would be 35% without holes.
+    // The reserve, the 32 pages that became sparse last, and what is pinned. Pages would be 35% without holes.
     assert!(left <= 256 * MIB / 6, "{} MiB are left", left / MIB);
     live.iter().for_each(check);
     wake(maker, live, SMALL, 256);

@@ -15,7 +15,7 @@ support::harness::each_alone! {
     one_object_in_a_thousand_pins_system_pages_only,
     without_collecting_a_phase_that_frees_gives_most_back,
     without_collecting_where_every_page_is_pinned,
-    without_collecting_where_every_page_is_pinned_in_random_order,
+    without_collecting_where_most_pages_are_pinned_in_random_order,
     without_collecting_where_another_thread_frees,
     a_large_block_in_each_page_pins_system_pages_only,
     blocks_keep_their_contents_and_places,
@@ -72,14 +72,14 @@ fn one_object_in_a_thousand_pins_system_pages_only() {
 fn without_collecting_a_phase_that_frees_gives_most_back() {
     let sizes = |random: &mut Random| 257 + random.below(768);
     let (live, left) = thin_out_and(|| (), sizes, 256, 1_000);
-    // The reserve, 64 pages that became sparse last, and what is pinned. Pages would be 29% without holes.
+    // The reserve, or sparse pages left in its place, the 32 that became so last, and what is pinned. Pages would be 29% without holes.
     assert!(left <= 256 * MIB / 6, "{} MiB are left", left / MIB);
     // What was given back is used again.
     let (again, _) = thin_out_and(|| (), sizes, 256, 1_000);
     live.iter().chain(&again).for_each(check);
 }
 
-/// Small blocks, of which no page loses all: without a page that becomes free, the reserve is never full.
+/// Small blocks, of which no page loses all where they are freed as they were made: without a page that becomes free, the reserve is never full.
 const EVERY: usize = 1_000;
 
 fn small_blocks(mib: u64) -> Vec<Block> {
@@ -101,17 +101,17 @@ fn free_most(blocks: Vec<Block>) -> Vec<Block> {
 fn without_collecting_where_every_page_is_pinned() {
     let before = resident();
     let live = free_most(small_blocks(128));
-    let left = resident() - before;
+    let left = resident().saturating_sub(before);
     assert!(left <= 128 * MIB / 5, "{} MiB are left", left / MIB);
     live.iter().for_each(check);
 }
 
-fn without_collecting_where_every_page_is_pinned_in_random_order() {
+fn without_collecting_where_most_pages_are_pinned_in_random_order() {
     let before = resident();
     let mut blocks = small_blocks(128);
     Random(5).shuffle(&mut blocks);
     let live = free_most(blocks);
-    let left = resident() - before;
+    let left = resident().saturating_sub(before);
     assert!(left <= 128 * MIB / 3, "{} MiB are left", left / MIB);
     live.iter().for_each(check);
 }
@@ -120,7 +120,7 @@ fn without_collecting_where_another_thread_frees() {
     let before = resident();
     let blocks = small_blocks(128);
     let live = std::thread::spawn(|| free_most(blocks)).join().unwrap();
-    let left = resident() - before;
+    let left = resident().saturating_sub(before);
     assert!(left <= 128 * MIB / 5, "{} MiB are left", left / MIB);
     live.iter().for_each(check);
 }

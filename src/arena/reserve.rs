@@ -41,7 +41,7 @@ struct Reserve {
     mapped: AtomicUsize,
     /// Bytes in pages that were freed remotely as a whole and that their owner has not taken back yet.
     pinned: AtomicIsize,
-    /// Bytes of sparse pages that were left as they were, less those that were used again.
+    /// Bytes of sparse pages that looks left as they were, less what looks at heaps in use found; halved with each window.
     sparse: AtomicUsize,
     /// Highest `claimed`, decaying by an eighth a window.
     peak: AtomicUsize,
@@ -261,6 +261,9 @@ pub fn tick() {
         purge(surplus);
         subtract(&RESERVE.bonus, surplus);
     }
+    RESERVE
+        .sparse
+        .store(RESERVE.sparse.load(Relaxed) / 2, Relaxed);
     RESERVE.regrettable.store(0, Relaxed);
     RESERVE.lowest.store(free_bytes(), Relaxed);
     RESERVE.low.store(RESERVE.claimed.load(Relaxed), Relaxed);
@@ -276,6 +279,7 @@ pub fn purge_all() {
     purge(usize::MAX);
     mappings::empty();
     RESERVE.bonus.store(0, Relaxed);
+    RESERVE.sparse.store(0, Relaxed);
 }
 
 /// Whether the reserve would be about as large as it may be (a purge leaves some room) if the sparse pages that were left lay
@@ -289,7 +293,7 @@ pub fn leave_sparse(bytes: usize) {
     RESERVE.sparse.fetch_add(bytes, Relaxed);
 }
 
-/// A page of so many bytes that was sparse is used again, or belongs to who uses such pages again.
+/// A look found a page of so many bytes in a heap that uses its pages again. (It may never have been counted.)
 pub fn use_sparse(bytes: usize) {
     if RESERVE.sparse.load(Relaxed) > 0 {
         subtract(&RESERVE.sparse, bytes);

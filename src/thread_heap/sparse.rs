@@ -6,7 +6,7 @@
 //! - Larger blocks contain system pages: a free one keeps its first, with the link, and loses the others.
 //!
 //! Done by `collect(true)`, by the background thread for heaps without a thread, and in passing: a page that became
-//! sparse (`SizeClass::sparse_live`) and still is when 32 more have, in a phase that frees a lot: few bins were refilled
+//! sparse (`SizeClass::sparse_live`) and still is 32 such pages later, in a phase that frees a lot: few bins were refilled
 //! meanwhile, few holes were carved again lately, the reserve is full, and at least 64 MiB are in use. What such pages
 //! hold counts as if it lay in the reserve: where a live block or two pin every page, nothing else does. In such a phase
 //! a page is noted again whenever three quarters of its live blocks were freed. Pages of other heaps, whose threads may
@@ -50,7 +50,7 @@ const FEW_REGRETS: u32 = 64;
 pub struct Candidates {
     noted: [Cell<Option<Noted>>; LAG],
     count: Cell<usize>,
-    /// Holes that were carved again, halved with each purge delay; and when that was done last, in milliseconds. By the heap's
+    /// Holes that were carved again, halved by a look, at most once in a purge delay; and when that was done last, in milliseconds. By the heap's
     /// holder, and by those who free into its pages.
     regrets: AtomicU32,
     halved: AtomicU64,
@@ -82,7 +82,7 @@ impl Noted {
         is_unused
     }
 
-    /// Whether it is worth it, with so many live blocks now: a few, or an eighth fewer than when the page was noted. Where a phase frees page after page, that is what it leaves. Where it frees in random order, nothing has
+    /// Whether it is worth it, with so many live blocks now: a few, or more than an eighth fewer than when the page was noted. Where a phase frees page after page, that is what it leaves. Where it frees in random order, nothing has
     /// changed much meanwhile, and the page will be noted again, or become free.
     fn is_thin(self, live: u32) -> bool {
         let few = self.bytes() / HOLE / SYSTEM_PAGES_A_BLOCK;
@@ -169,8 +169,10 @@ pub fn note(heap: &'static Heap, page: PageRef) {
         && old.is_to_go()
         && old.is_thin(live)
         && heap.sparse.regrets_little()
+        && thin(heap, old.page) == 0
     {
-        thin(heap, old.page);
+        // In vain, which it would be again.
+        heap.sparse.regret();
     }
 }
 
@@ -201,8 +203,11 @@ pub fn note_others(heap: &'static Heap, page: PageRef) -> Option<&'static Heap> 
         return None;
     }
     let live = others_live(old.page);
-    let sparse_from = shared_line::sparse_from(old.page.shared().capacity());
-    if live > old.page.shared().capacity() - sparse_from
+    let capacity = old.page.shared().capacity();
+    let sparse_from = shared_line::sparse_from(capacity);
+    // A page that is wholly free waits for its owner, and is counted as such.
+    if live == 0
+        || live > capacity - sparse_from
         || !old.is_to_go()
         || !old.is_thin(live)
         || !of_others.sparse.regrets_little()
@@ -257,10 +262,10 @@ pub fn discard_all(heap: &'static Heap) {
     }
 }
 
-/// Gives back what is free inside a partly used page of a heap that the caller holds.
+/// Gives back what is free inside a partly used page of a heap that the caller holds. The bytes discarded.
 #[cold]
 #[inline(never)]
-fn thin(heap: &'static Heap, page: PageRef) {
+fn thin(heap: &'static Heap, page: PageRef) -> usize {
     // SAFETY: the page is of the heap that the caller holds.
     let owned = unsafe { page.owned() };
     settle::count_local(heap, owned);
@@ -275,6 +280,7 @@ fn thin(heap: &'static Heap, page: PageRef) {
         reserve::count_discarded_inside(discarded);
         settle::replace(heap, page);
     }
+    discarded
 }
 
 fn before_discard(page: PageRef) {
@@ -341,8 +347,10 @@ fn make_holes(page: PageRef, owned: &OwnedLine) -> usize {
     let Some(first) = NonNull::new(owned.local.get()) else {
         return 0;
     };
-    // Most of the page is on the list, and long out of the caches.
-    blocks.prefetch(owned.carved.get());
+    if owned.local_count() >= owned.carved.get() / 2 {
+        // Most of the page is on the list, and long out of the caches.
+        blocks.prefetch(owned.carved.get());
+    }
     let mut free: Marks = Marks::none();
     // SAFETY: the list is the page's, and the caller holds it.
     if let Err(corrupted) = unsafe { blocks.mark(first, owned.local_count(), &mut free) } {

@@ -139,7 +139,9 @@ unsafe fn make_holes(page: PageRef, class: SizeClass, list: Drained) -> (Drained
     let Some(linked) = list.count.checked_sub(sunk) else {
         corrupted(list.tail.as_ptr().addr())
     };
-    blocks.prefetch(class.capacity());
+    if linked >= class.capacity() / 2 {
+        blocks.prefetch(class.capacity());
+    }
     let mut free: Marks = Marks::none();
     // SAFETY: the list is the caller's.
     if let Err(found) = unsafe { blocks.mark(list.head, linked, &mut free) } {
