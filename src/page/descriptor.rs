@@ -217,7 +217,7 @@ impl OwnedLine {
         sparse.saturating_sub(u32::from(self.sunk.get()))
     }
 
-    /// So few of the blocks are in use, and there is something to gain by giving system pages back.
+    /// Few of the blocks are in use, and there is something to gain by giving system pages back.
     pub fn is_sparse(&self) -> bool {
         let from = self.sparse_from();
         from > 0 && self.local_count() >= from

@@ -148,8 +148,8 @@ pub struct Heap {
 struct NewsLine(News<Descriptor>);
 
 // SAFETY: the cells are touched by the lease holder only, and the lease is handed on with Release and Acquire;
-// `id` and `below` are written before the heap is published; counters, regrets and news are atomic. The vacant heap has no
-// lease to take and is never written: its lists and pages are empty for ever.
+// `id` and `below` are written before the heap is published; counters, regrets and news are atomic. The vacant heap has
+// no lease to take and is never written: its lists and pages are empty for ever.
 unsafe impl Sync for Heap {}
 
 impl Heap {

@@ -37,8 +37,8 @@ const LAG: usize = 32;
 const FEW_REFILLS: u64 = LAG as u64;
 /// As `FEW_REFILLS`, of the heap of another thread that these free into: a thread that sleeps.
 const FEW_REFILLS_OF_OTHERS: u64 = 4;
-/// In a page that became sparse by frees in random order, each live block has to make up for so many system pages that go back, since it
-/// costs a call to discard what lies on either side of it; and the page probably becomes free before long.
+/// In a page that became sparse by frees in random order, there is to be one live block for so many system pages: it costs a
+/// call to discard what lies on either side of it, and the page probably becomes free before long.
 const SYSTEM_PAGES_A_BLOCK: usize = 8;
 /// A process that uses less has little to gain.
 const FROM_BYTES: usize = 64 * MIB;
@@ -50,8 +50,8 @@ const FEW_REGRETS: u32 = 64;
 pub struct Candidates {
     noted: [Cell<Option<Noted>>; LAG],
     count: Cell<usize>,
-    /// Holes that were carved again, halved by a look, at most once in a purge delay; and when that was done last, in milliseconds. By the heap's
-    /// holder, and by those who free into its pages.
+    /// Holes that were carved again and looks in vain, halved by a look, at most once in a purge delay; and when that was done
+    /// last, in milliseconds. By the heap's holder, and by those who free into its pages.
     regrets: AtomicU32,
     halved: AtomicU64,
 }
@@ -82,8 +82,9 @@ impl Noted {
         is_unused
     }
 
-    /// Whether it is worth it, with so many live blocks now: a few, or more than an eighth fewer than when the page was noted. Where a phase frees page after page, that is what it leaves. Where it frees in random order, nothing has
-    /// changed much meanwhile, and the page will be noted again, or become free.
+    /// Whether it is worth it, with so many live blocks now: a few, or more than an eighth fewer than when the page was noted.
+    /// Where a phase frees page after page, that is what it leaves. Where it frees in random order, nothing has changed much
+    /// meanwhile, and the page will be noted again, or become free.
     fn is_thin(self, live: u32) -> bool {
         let few = self.bytes() / HOLE / SYSTEM_PAGES_A_BLOCK;
         live as usize <= few || live < self.live - self.live / 8
@@ -142,7 +143,7 @@ impl Candidates {
         self.noted[count % LAG].replace(Some(new))
     }
 
-    /// Notes that a hole is carved again.
+    /// Notes that a hole is carved again, or that a page was thinned in vain.
     pub fn regret(&self) {
         // Relaxed here and below: estimates, of which a lost update costs a little time.
         let regrets = self.regrets.load(Relaxed);
