@@ -14,6 +14,7 @@ static GLOBAL: Millpond = Millpond;
 support::harness::each_alone! {
     one_object_in_a_thousand_pins_system_pages_only,
     without_collecting_a_phase_that_frees_gives_most_back,
+    without_collecting_where_pages_of_all_sizes_are_freed_in_turn,
     without_collecting_where_every_page_is_pinned,
     without_collecting_where_most_pages_are_pinned_in_random_order,
     without_collecting_where_another_thread_frees,
@@ -72,14 +73,23 @@ fn one_object_in_a_thousand_pins_system_pages_only() {
 fn without_collecting_a_phase_that_frees_gives_most_back() {
     let sizes = |random: &mut Random| 257 + random.below(768);
     let (live, left) = thin_out_and(|| (), sizes, 256, 1_000);
-    // The reserve, or sparse pages left in its place, the 32 that became so last, and what is pinned. Pages would be 29% without holes.
+    // The reserve, or sparse pages left in its place, the 32 that became so last, and what is pinned. Pages would be 29%
+    // without holes.
     assert!(left <= 256 * MIB / 6, "{} MiB are left", left / MIB);
     // What was given back is used again.
     let (again, _) = thin_out_and(|| (), sizes, 256, 1_000);
     live.iter().chain(&again).for_each(check);
 }
 
-/// Small blocks, of which no page loses all where they are freed as they were made: without a page that becomes free, the reserve is never full.
+/// Each of the pages becomes sparse, and more so, while those of other sizes do: it is looked at more than once.
+fn without_collecting_where_pages_of_all_sizes_are_freed_in_turn() {
+    let (live, left) = thin_out_and(|| (), |random| 8 + random.below(1_024), 1_024, 1_000);
+    assert!(left <= 1_024 * MIB / 8, "{} MiB are left", left / MIB);
+    live.iter().for_each(check);
+}
+
+/// Small blocks, of which no page loses all where they are freed as they were made: without a page that becomes free, the
+/// reserve is never full.
 const EVERY: usize = 1_000;
 
 fn small_blocks(mib: u64) -> Vec<Block> {

@@ -50,7 +50,7 @@ const FEW_REGRETS: u32 = 64;
 pub struct Candidates {
     noted: [Cell<Option<Noted>>; LAG],
     count: Cell<usize>,
-    /// Holes that were carved again and looks in vain, halved by a look, at most once in a purge delay; and when that was done
+    /// Holes that were carved again, halved by a look, at most once in a purge delay; and when that was done
     /// last, in milliseconds. By the heap's holder, and by those who free into its pages.
     regrets: AtomicU32,
     halved: AtomicU64,
@@ -143,7 +143,7 @@ impl Candidates {
         self.noted[count % LAG].replace(Some(new))
     }
 
-    /// Notes that a hole is carved again, or that a page was thinned in vain.
+    /// Notes that a hole is carved again.
     pub fn regret(&self) {
         // Relaxed here and below: estimates, of which a lost update costs a little time.
         let regrets = self.regrets.load(Relaxed);
@@ -170,10 +170,8 @@ pub fn note(heap: &'static Heap, page: PageRef) {
         && old.is_to_go()
         && old.is_thin(live)
         && heap.sparse.regrets_little()
-        && thin(heap, old.page) == 0
     {
-        // In vain, which it would be again.
-        heap.sparse.regret();
+        thin(heap, old.page);
     }
 }
 
@@ -263,10 +261,10 @@ pub fn discard_all(heap: &'static Heap) {
     }
 }
 
-/// Gives back what is free inside a partly used page of a heap that the caller holds. The bytes discarded.
+/// Gives back what is free inside a partly used page of a heap that the caller holds.
 #[cold]
 #[inline(never)]
-fn thin(heap: &'static Heap, page: PageRef) -> usize {
+fn thin(heap: &'static Heap, page: PageRef) {
     // SAFETY: the page is of the heap that the caller holds.
     let owned = unsafe { page.owned() };
     settle::count_local(heap, owned);
@@ -281,7 +279,6 @@ fn thin(heap: &'static Heap, page: PageRef) -> usize {
         reserve::count_discarded_inside(discarded);
         settle::replace(heap, page);
     }
-    discarded
 }
 
 fn before_discard(page: PageRef) {
