@@ -161,7 +161,7 @@ impl BinTable {
 /// The slices of a page for blocks of 257 bytes to 1 KiB.
 static DECIDED_SLICES: AtomicU32 = AtomicU32::new(4);
 
-/// From now on pages for blocks of 257 bytes to 1 KiB have 64 KiB: for processes with little address space, of which
+/// From now on pages for blocks of 17 to 48 bytes and of 257 bytes to 1 KiB have 64 KiB: for processes with little address space, of which
 /// each thread would have up to 16 such pages. No page of these classes may exist.
 pub fn use_small_pages() {
     DECIDED_SLICES.store(1, Ordering::Relaxed);
@@ -199,7 +199,7 @@ static SLICES: [u8; CLASSES] = {
     let mut i = 0;
     while i < CLASSES {
         slices[i] = match compute_bytes(i) as usize {
-            257..=KIB => 0,
+            17..=48 | 257..=KIB => 0,
             bytes if bytes <= MAX_UNCOLOURED => 1,
             bytes => {
                 let mut slices = 1;

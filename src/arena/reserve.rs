@@ -88,6 +88,13 @@ fn limit() -> usize {
     (peak / 20).min(claimed).clamp(FLOOR, CEILING) + RESERVE.bonus.load(Relaxed).min(most)
 }
 
+/// Whether so many bytes are within the limit for sure, found out in fewer steps than by [`limit`].
+fn is_well_within(bytes: usize) -> bool {
+    let claimed = RESERVE.claimed.load(Relaxed);
+    let most = claimed.max(RESERVE.peak.load(Relaxed) / IDLE_SHARE);
+    bytes <= FLOOR + RESERVE.bonus.load(Relaxed).min(most)
+}
+
 /// Slices were claimed, `old` of them with old contents.
 pub fn claimed(count: SliceCount, old: SliceCount) {
     note_peak(RESERVE.claimed.fetch_add(count.bytes(), Relaxed) + count.bytes());
@@ -106,10 +113,15 @@ pub fn claimed(count: SliceCount, old: SliceCount) {
 
 /// An empty page goes onto a shelf, `old` of its slices with old contents; false where the bound forbids it.
 pub fn shelve(count: SliceCount, old: SliceCount) -> bool {
-    if held_bytes() + old.bytes() > limit() {
+    let held = held_bytes() + old.bytes();
+    if !is_well_within(held) && held > limit() {
         return false;
     }
-    note_low(RESERVE.claimed.fetch_sub(count.bytes(), Relaxed) - count.bytes());
+    if note_low(RESERVE.claimed.fetch_sub(count.bytes(), Relaxed) - count.bytes()) {
+        // What lies on shelves is too much from now on, which a release finds out.
+        RESERVE.claimed.fetch_add(count.bytes(), Relaxed);
+        return false;
+    }
     RESERVE.shelved.fetch_add(old.bytes(), Relaxed);
     true
 }
@@ -163,14 +175,13 @@ fn earn(regret: usize) {
 }
 
 /// Ends the bonus when what is in use falls to half of the least that it was while the bonus was earned: the phase
-/// that wanted the memory back is over.
-fn note_low(claimed: usize) {
-    if claimed < RESERVE.low.load(Relaxed) {
-        RESERVE.low.store(claimed, Relaxed);
-        if claimed < RESERVE.trough.load(Relaxed) / 2 {
-            RESERVE.bonus.store(0, Relaxed);
-        }
+/// that wanted the memory back is over. Whether there was one.
+fn note_low(claimed: usize) -> bool {
+    if claimed >= RESERVE.low.load(Relaxed) {
+        return false;
     }
+    RESERVE.low.store(claimed, Relaxed);
+    claimed < RESERVE.trough.load(Relaxed) / 2 && RESERVE.bonus.swap(0, Relaxed) > 0
 }
 
 /// How many of the `resident` bytes of a mapping that was freed may stay: they are counted in. What is in use by such
@@ -272,6 +283,11 @@ pub fn tick() {
         (peak - peak / 8).max(RESERVE.claimed.load(Relaxed)),
         Relaxed,
     );
+}
+
+/// When the current window started, in milliseconds.
+pub fn window() -> u64 {
+    RESERVE.window.load(Relaxed)
 }
 
 /// Purges the whole reserve.

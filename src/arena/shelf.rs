@@ -67,6 +67,12 @@ impl<T, const N: usize> Shelf<T, N> {
         None
     }
 
+    /// How many things there are at most.
+    pub fn level(&self) -> u32 {
+        // Relaxed: a hint.
+        self.top.load(Ordering::Relaxed)
+    }
+
     /// Anyone takes what was put down first of what is still there.
     pub fn take_away(&self) -> Option<&'static T> {
         // Relaxed: what is put down meanwhile needn't be seen.

@@ -12,7 +12,7 @@ use crate::page::descriptor::{Descriptor, OwnedLine, PageRef};
 use crate::size_class::{PAGE_SIZES, SizeClass};
 use crate::units::{SLICE_SIZE, SliceCount};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// How many pages of a size a heap may keep so.
 const PAGES: usize = 64;
@@ -21,11 +21,42 @@ const TICK: u32 = 32;
 /// The shelves of so many other heaps are looked at for a page.
 const LOOKS: usize = 16;
 
+/// The highest level of a shelf when somebody looked, in this window of the reserve and in the one before. (A loop that puts
+/// down and takes up again comes to the same level each time.)
+struct Level {
+    most: AtomicU32,
+    before: AtomicU32,
+}
+
+impl Level {
+    const fn new() -> Self {
+        Self {
+            most: AtomicU32::new(0),
+            before: AtomicU32::new(0),
+        }
+    }
+
+    /// By how much a level is above these; the shelf's keeper alone says so, perhaps for the first time in a window.
+    fn rise_to(&self, level: u32, is_new: bool) -> u32 {
+        // Relaxed: the caller is the only one to write them.
+        let mut most = self.most.load(Ordering::Relaxed);
+        if is_new {
+            self.before.store(most, Ordering::Relaxed);
+            most = 0;
+        }
+        self.most.store(most.max(level), Ordering::Relaxed);
+        level.saturating_sub(most.max(self.before.load(Ordering::Relaxed)))
+    }
+}
+
 /// A heap's shelves.
 pub struct Shelves {
     by_size: [Shelf<Descriptor, PAGES>; PAGE_SIZES],
     /// How often pages were put down. The heap's holder alone writes it.
     puts: AtomicU32,
+    /// How many pages of each size there were of late. As well, and the window of the reserve that this is of.
+    levels: [Level; PAGE_SIZES],
+    window: AtomicU64,
     /// Const once they are in the list: those added before.
     below: AtomicPtr<Shelves>,
 }
@@ -62,6 +93,8 @@ impl Shelves {
         Self {
             by_size: [const { Shelf::new() }; PAGE_SIZES],
             puts: AtomicU32::new(0),
+            levels: [const { Level::new() }; PAGE_SIZES],
+            window: AtomicU64::new(0),
             below: AtomicPtr::new(ptr::null_mut()),
         }
     }
@@ -81,8 +114,10 @@ impl Shelves {
     }
 
     /// Puts an empty page down that the caller holds, and whose heap these shelves are; false, with nothing changed, where
-    /// there is no room on the shelf or in the reserve.
-    pub fn put(&self, page: PageRef) -> bool {
+    /// there is no room on the shelf or in the reserve. Now and then `grown` is told by how many bytes there is more on
+    /// the shelves than there was of late.
+    #[inline]
+    pub fn put(&self, page: PageRef, grown: impl FnOnce(usize)) -> bool {
         owned(page).note_touched();
         let (slices, old) = (owned(page).class.get().page_slices(), resident(page));
         if !reserve::shelve(slices, old) {
@@ -99,9 +134,25 @@ impl Shelves {
         let puts = self.puts.load(Ordering::Relaxed).wrapping_add(1);
         self.puts.store(puts, Ordering::Relaxed);
         if puts.is_multiple_of(TICK) {
-            reserve::tick();
+            grown(self.look());
         }
         put
+    }
+
+    /// Ends the reserve's window if it is time, and measures the shelves; by how many bytes they are fuller than they were.
+    #[cold]
+    #[inline(never)]
+    fn look(&self) -> usize {
+        reserve::tick();
+        // Relaxed, all of it: the caller is the only one to write it.
+        let window = reserve::window();
+        let is_new = self.window.load(Ordering::Relaxed) != window;
+        self.window.store(window, Ordering::Relaxed);
+        let mut grown = 0;
+        for (size, (shelf, level)) in self.by_size.iter().zip(&self.levels).enumerate() {
+            grown += level.rise_to(shelf.level(), is_new) << size;
+        }
+        SliceCount(grown).bytes()
     }
 
     /// Takes a page of a size up again: the page is the caller's then, who gives it an owner.

@@ -63,7 +63,13 @@ impl PageQueue {
     /// Takes the page out that was pushed first.
     pub fn pop(&self) -> Option<PageRef> {
         let page = self.first.get()?;
-        self.remove(page);
+        // As `remove`, of a page with none before it.
+        let next = links(page).next.take();
+        self.first.set(next);
+        match next {
+            Some(next) => links(next).prev.set(None),
+            None => self.last.set(None),
+        }
         Some(page)
     }
 

@@ -225,7 +225,10 @@ fn retire(heap: &'static Heap, page: PageRef) {
     if heap.warm_bytes.get() + bytes <= crate::config::heap_reserve_bytes() {
         heap.warm_bytes.set(heap.warm_bytes.get() + bytes);
         heap.warm[class.page_size_index()].push(page);
-    } else if !heap.shelves.put(page) {
+    } else if !heap
+        .shelves
+        .put(page, |bytes| heap.recycling.note_released(bytes))
+    {
         heap.recycling.note_released(bytes);
         debug_assert_eq!(page.shared().remote().peek().state(), State::Idle);
         shelves::release(page);
