@@ -158,7 +158,7 @@ impl BinTable {
     }
 }
 
-/// The slices of a page for blocks of 257 bytes to 1 KiB.
+/// The slices of a page for blocks of 17 to 48 bytes and of 257 bytes to 1 KiB.
 static DECIDED_SLICES: AtomicU32 = AtomicU32::new(4);
 
 /// From now on pages for blocks of 17 to 48 bytes and of 257 bytes to 1 KiB have 64 KiB: for processes with little address space, of which
