@@ -158,10 +158,10 @@ impl BinTable {
     }
 }
 
-/// The slices of a page for blocks of 17 to 48 bytes and of 257 bytes to 1 KiB.
+/// The slices of a page for blocks of 17 to 48 bytes and of 193 bytes to 1 KiB.
 static DECIDED_SLICES: AtomicU32 = AtomicU32::new(4);
 
-/// From now on pages for blocks of 17 to 48 bytes and of 257 bytes to 1 KiB have 64 KiB: for processes with little address space, of which
+/// From now on pages for blocks of 17 to 48 bytes and of 193 bytes to 1 KiB have 64 KiB: for processes with little address space, of which
 /// each thread would have up to 16 such pages. No page of these classes may exist.
 pub fn use_small_pages() {
     DECIDED_SLICES.store(1, Ordering::Relaxed);
@@ -199,7 +199,7 @@ static SLICES: [u8; CLASSES] = {
     let mut i = 0;
     while i < CLASSES {
         slices[i] = match compute_bytes(i) as usize {
-            17..=48 | 257..=KIB => 0,
+            17..=48 | 193..=KIB => 0,
             bytes if bytes <= MAX_UNCOLOURED => 1,
             bytes => {
                 let mut slices = 1;
@@ -282,7 +282,7 @@ impl SizeClass {
         self.0 <= compute(MAX_DENSE)
     }
 
-    /// The slices of a page of this class: 64 KiB up to blocks of 4 KiB, but 256 KiB for those of 257 bytes to 1 KiB
+    /// The slices of a page of this class: 64 KiB up to blocks of 4 KiB, but 256 KiB for those of 17 to 48 bytes and of 193 bytes to 1 KiB
     /// (64 after [`use_small_pages`]); then what 16 to 31 blocks take, up to 1 MiB.
     /// `docs/decisions/004-page-sizes.md` has the figures.
     #[inline]
