@@ -161,8 +161,8 @@ impl BinTable {
 /// The slices of a page for blocks of 17 to 48 bytes and of 193 bytes to 1 KiB.
 static DECIDED_SLICES: AtomicU32 = AtomicU32::new(4);
 
-/// From now on pages for blocks of 17 to 48 bytes and of 193 bytes to 1 KiB have 64 KiB: for processes with little address space, of which
-/// each thread would have up to 16 such pages. No page of these classes may exist.
+/// From now on these pages have 64 KiB: for processes with little address space, of which each thread would have a page for
+/// each of 22 such classes. No page of these classes may exist.
 pub fn use_small_pages() {
     DECIDED_SLICES.store(1, Ordering::Relaxed);
 }
@@ -282,8 +282,8 @@ impl SizeClass {
         self.0 <= compute(MAX_DENSE)
     }
 
-    /// The slices of a page of this class: 64 KiB up to blocks of 4 KiB, but 256 KiB for those of 17 to 48 bytes and of 193 bytes to 1 KiB
-    /// (64 after [`use_small_pages`]); then what 16 to 31 blocks take, up to 1 MiB.
+    /// The slices of a page of this class: 64 KiB up to blocks of 4 KiB, but 256 KiB for those of 17 to 48 bytes and of 193
+    /// bytes to 1 KiB (64 after [`use_small_pages`]); then what 16 to 31 blocks take, up to 1 MiB.
     /// `docs/decisions/004-page-sizes.md` has the figures.
     #[inline]
     pub fn page_slices(self) -> SliceCount {

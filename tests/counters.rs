@@ -65,8 +65,8 @@ fn blocks_in_page(size: usize) -> usize {
     let usable = block.usable() as usize;
     block.free();
     let page = match usable {
-        0..=256 | 1025..=4096 => 64,
-        257..=1024 => 256,
+        17..=48 | 193..=1024 => 256,
+        ..=4096 => 64,
         // Of slices a power of two, up to 16, with 16 blocks or more.
         _ => (16 * usable).div_ceil(1 << 16).next_power_of_two().min(16) * 64,
     };

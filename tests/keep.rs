@@ -117,7 +117,7 @@ fn slice(block: &Block) -> usize {
 
 fn a_block_here_and_a_block_there_go_to_their_pages() {
     for size in SIZES {
-        // Three pages, at least: of 256 KiB from 257 bytes on. The first block of each pair is two pages from the second.
+        // Three pages, at least: of 256 KiB from 193 bytes on. The first block of each pair is two pages from the second.
         let third = 256 * 1024 / size;
         let mut held = blocks(size, 3 * third);
         let mut others = held.split_off(2 * third);

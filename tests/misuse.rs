@@ -103,24 +103,24 @@ const SCENARIOS: &[Scenario] = &[
     }),
     ("double_free_in_a_free_page", || {
         // More than two pages of the class, of which the second is wholly free then, and kept.
-        let mut all = blocks(256, 800);
-        let again = all[400].start();
-        all.drain(..600).for_each(Block::free);
-        free(again.as_ptr(), 256, 8);
+        let mut all = blocks(128, 1600);
+        let again = all[800].start();
+        all.drain(..1200).for_each(Block::free);
+        free(again.as_ptr(), 128, 8);
     }),
     ("double_free_in_a_released_page", || {
         millpond::set_option("heap_reserve_kib", "0").unwrap();
-        let mut all = blocks(256, 800);
-        let again = all[400].start();
-        all.drain(..600).for_each(Block::free);
-        free(again.as_ptr(), 256, 8);
+        let mut all = blocks(128, 1600);
+        let again = all[800].start();
+        all.drain(..1200).for_each(Block::free);
+        free(again.as_ptr(), 128, 8);
     }),
     ("double_free_in_a_page_freed_remotely", || {
-        double_free_remotely(512, 0)
+        double_free_remotely(1024, 0)
     }),
     ("double_free_in_a_page_discarded_remotely", || {
         // 32 MiB: beyond the reserve, the last freer of each page discards it.
-        double_free_remotely(131_072, 131_072 - 400);
+        double_free_remotely(262_144, 262_144 - 800);
     }),
     ("double_free_found_on_a_list", || double_free_of_some(false)),
     ("write_after_free_found_on_a_list", || {
@@ -177,7 +177,7 @@ fn free_twice(size: usize) {
     free(start, size, 8);
 }
 
-/// Another thread allocates `count` blocks of 256 bytes and sleeps; this one frees them all, and the one at `again`
+/// Another thread allocates `count` blocks of 128 bytes and sleeps; this one frees them all, and the one at `again`
 /// once more.
 fn double_free_remotely(count: usize, again: usize) {
     let all = Mutex::new(Vec::with_capacity(count));
@@ -185,7 +185,7 @@ fn double_free_remotely(count: usize, again: usize) {
     let owner = || {
         all.lock()
             .unwrap()
-            .extend((0..count).map(|_| Block::new(256)));
+            .extend((0..count).map(|_| Block::new(128)));
         ready.wait();
         done.wait();
     };
@@ -194,7 +194,7 @@ fn double_free_remotely(count: usize, again: usize) {
         let mut all = all.lock().unwrap();
         let start = all[again].start().as_ptr();
         all.drain(..).for_each(Block::free);
-        free(start, 256, 8);
+        free(start, 128, 8);
         done.wait();
     });
 }

@@ -8,7 +8,8 @@
 //!   purge) earns a bonus on top: four times what it wanted back, since the purges that teach this cost it a fault for each
 //!   system page, and at most the peak. No more of it counts than is in use, or half of the peak, or 32 MiB of it: one that
 //!   goes idle keeps no more. What a window didn't need is taken from it. It ends when the claimed memory falls to half of
-//!   its lowest while the bonus was earned: a loop comes down to the same level each time, so that is another phase.
+//!   its lowest while the bonus was earned, or of its lowest of a later window: a loop comes down to the same level each time,
+//!   so that is another phase.
 //! - Half of what nobody claimed from the reserve for a whole window (the purge delay) is given back at the window's
 //!   end, by whichever slow path comes by, the background thread, or `collect`.
 //!
@@ -47,7 +48,8 @@ struct Reserve {
     peak: AtomicUsize,
     /// Extra allowance earned by claims that regretted a purge.
     bonus: AtomicUsize,
-    /// The lowest `claimed` of this window, and of the windows in which the bonus was earned.
+    /// The lowest `claimed` of this window, and of the windows in which the bonus was earned, or the highest of later windows'
+    /// lowest.
     low: AtomicUsize,
     trough: AtomicUsize,
     /// Bytes purged in this window that no claim has asked for again.
@@ -111,14 +113,14 @@ pub fn claimed(count: SliceCount, old: SliceCount) {
     }
 }
 
-/// An empty page goes onto a shelf, `old` of its slices with old contents; false where the bound forbids it.
+/// An empty page goes onto a shelf, `old` of its slices with old contents; false where the bound forbids it, or it ends
+/// the bonus: then it is to be released, which trims what lies on the shelves.
 pub fn shelve(count: SliceCount, old: SliceCount) -> bool {
     let held = held_bytes() + old.bytes();
     if !is_well_within(held) && held > limit() {
         return false;
     }
     if note_low(RESERVE.claimed.fetch_sub(count.bytes(), Relaxed) - count.bytes()) {
-        // What lies on shelves is too much from now on, which a release finds out.
         RESERVE.claimed.fetch_add(count.bytes(), Relaxed);
         return false;
     }
@@ -277,7 +279,9 @@ pub fn tick() {
         .store(RESERVE.sparse.load(Relaxed) / 2, Relaxed);
     RESERVE.regrettable.store(0, Relaxed);
     RESERVE.lowest.store(free_bytes(), Relaxed);
-    RESERVE.low.store(RESERVE.claimed.load(Relaxed), Relaxed);
+    // A loop that never came down so far within a window doesn't come down so far at all.
+    let low = RESERVE.low.swap(RESERVE.claimed.load(Relaxed), Relaxed);
+    RESERVE.trough.fetch_max(low, Relaxed);
     let peak = RESERVE.peak.load(Relaxed);
     RESERVE.peak.store(
         (peak - peak / 8).max(RESERVE.claimed.load(Relaxed)),

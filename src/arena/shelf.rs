@@ -67,10 +67,15 @@ impl<T, const N: usize> Shelf<T, N> {
         None
     }
 
-    /// How many things there are at most.
+    /// The keeper learns how high the stack is, where the others left gaps included.
     pub fn level(&self) -> u32 {
-        // Relaxed: a hint.
-        self.top.load(Ordering::Relaxed)
+        // Relaxed: as in `put`.
+        let mut top = self.top.load(Ordering::Relaxed) as usize;
+        while top > 0 && self.slots[top - 1].load(Ordering::Relaxed).is_null() {
+            top -= 1;
+        }
+        self.top.store(top as u32, Ordering::Relaxed);
+        top as u32
     }
 
     /// Anyone takes what was put down first of what is still there.

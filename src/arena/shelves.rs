@@ -8,6 +8,7 @@
 use super::registry;
 use super::reserve;
 use super::shelf::Shelf;
+use crate::config;
 use crate::page::descriptor::{Descriptor, OwnedLine, PageRef};
 use crate::size_class::{PAGE_SIZES, SizeClass};
 use crate::units::{SLICE_SIZE, SliceCount};
@@ -16,13 +17,15 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// How many pages of a size a heap may keep so.
 const PAGES: usize = 64;
-/// After so many pages put down somebody looks at the clock.
+/// After so many pages put down somebody looks at the clock, and at how full the shelves are.
 const TICK: u32 = 32;
+/// How long the level of a shelf is remembered at least, in milliseconds, be the purge delay none at all.
+const SPAN_MS: u64 = 100;
 /// The shelves of so many other heaps are looked at for a page.
 const LOOKS: usize = 16;
 
-/// The highest level of a shelf when somebody looked, in this window of the reserve and in the one before. (A loop that puts
-/// down and takes up again comes to the same level each time.)
+/// The highest level of a shelf when somebody looked, in this span of time and in the one before. (A loop that puts down and
+/// takes up again comes to about the same level each time.)
 struct Level {
     most: AtomicU32,
     before: AtomicU32,
@@ -36,12 +39,13 @@ impl Level {
         }
     }
 
-    /// By how much a level is above these; the shelf's keeper alone says so, perhaps for the first time in a window.
-    fn rise_to(&self, level: u32, is_new: bool) -> u32 {
+    /// By how much a level is above these; the shelf's keeper alone says so, after so many spans of time.
+    fn rise_to(&self, level: u32, spans: u64) -> u32 {
         // Relaxed: the caller is the only one to write them.
         let mut most = self.most.load(Ordering::Relaxed);
-        if is_new {
-            self.before.store(most, Ordering::Relaxed);
+        if spans > 0 {
+            let before = if spans == 1 { most } else { 0 };
+            self.before.store(before, Ordering::Relaxed);
             most = 0;
         }
         self.most.store(most.max(level), Ordering::Relaxed);
@@ -54,9 +58,9 @@ pub struct Shelves {
     by_size: [Shelf<Descriptor, PAGES>; PAGE_SIZES],
     /// How often pages were put down. The heap's holder alone writes it.
     puts: AtomicU32,
-    /// How many pages of each size there were of late. As well, and the window of the reserve that this is of.
+    /// How many pages of each size there were of late. As well, and since when, in milliseconds.
     levels: [Level; PAGE_SIZES],
-    window: AtomicU64,
+    since: AtomicU64,
     /// Const once they are in the list: those added before.
     below: AtomicPtr<Shelves>,
 }
@@ -94,7 +98,7 @@ impl Shelves {
             by_size: [const { Shelf::new() }; PAGE_SIZES],
             puts: AtomicU32::new(0),
             levels: [const { Level::new() }; PAGE_SIZES],
-            window: AtomicU64::new(0),
+            since: AtomicU64::new(0),
             below: AtomicPtr::new(ptr::null_mut()),
         }
     }
@@ -113,8 +117,8 @@ impl Shelves {
         }
     }
 
-    /// Puts an empty page down that the caller holds, and whose heap these shelves are; false, with nothing changed, where
-    /// there is no room on the shelf or in the reserve. Now and then `grown` is told by how many bytes there is more on
+    /// Puts an empty page down that the caller holds, and whose heap these shelves are; false, with the page as it was, where
+    /// there is no room on the shelf or in the reserve: it is to be released. Now and then `grown` is told by how many bytes there is more on
     /// the shelves than there was of late.
     #[inline]
     pub fn put(&self, page: PageRef, grown: impl FnOnce(usize)) -> bool {
@@ -144,13 +148,16 @@ impl Shelves {
     #[inline(never)]
     fn look(&self) -> usize {
         reserve::tick();
-        // Relaxed, all of it: the caller is the only one to write it.
+        // (The window's start rather than the clock, which `tick` alone asks.) Relaxed: the caller is the only one to write it.
+        let since = self.since.load(Ordering::Relaxed);
         let window = reserve::window();
-        let is_new = self.window.load(Ordering::Relaxed) != window;
-        self.window.store(window, Ordering::Relaxed);
+        let spans = window.saturating_sub(since) / config::purge_delay_ms().max(SPAN_MS);
+        if spans > 0 {
+            self.since.store(window, Ordering::Relaxed);
+        }
         let mut grown = 0;
         for (size, (shelf, level)) in self.by_size.iter().zip(&self.levels).enumerate() {
-            grown += level.rise_to(shelf.level(), is_new) << size;
+            grown += level.rise_to(shelf.level(), spans) << size;
         }
         SliceCount(grown).bytes()
     }

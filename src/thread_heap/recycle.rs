@@ -21,7 +21,8 @@
 //!   the next such refill, or its own. A phase that frees everything thus keeps a batch per class, and at most 2 MiB more.
 //! - All batches of a heap together are at most an eighth of the other memory in use, and 64 MiB. When that memory is
 //!   freed, they go back, too: a batch for each 256 KiB of pages that the heap releases, or frees the last blocks of in
-//!   others, or has more of on its shelves than of late, without a refill by freed blocks in between, and the bins' lists when there is no batch left. (A block in a
+//!   others, or has more of on its shelves than of late, without a refill by freed blocks in between, and the bins' lists
+//!   when there is no batch left. (A block in a
 //!   batch pins its page, so the memory in use alone would not tell. An owner that drains a page meanwhile hides that its last block was freed.)
 //!   From then to the next refill by freed blocks none is set aside: what a phase frees that only frees goes to its pages.
 //! - What stays of a class's batches through a whole purge delay is not needed: half of it goes back when one of the next
@@ -89,7 +90,7 @@ pub struct Recycling {
     size: Cell<u32>,
     /// How many recycled classes have a current page.
     classes: Cell<u32>,
-    /// Bytes of pages released since the last refill by freed blocks.
+    /// Bytes of pages released, or of pages on shelves that are fuller than of late, since the last refill by freed blocks.
     released: Cell<usize>,
     /// The classes that asked for credit in vain since then.
     refused: ClassSet,
@@ -202,7 +203,7 @@ impl Recycling {
         }
     }
 
-    /// Notes that the heap released a page.
+    /// Notes that the heap released a page, or has more of them on its shelves than of late.
     pub fn note_released(&self, bytes: usize) {
         self.released.set(self.released.get() + bytes);
     }
