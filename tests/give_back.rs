@@ -59,6 +59,9 @@ fn empty_pages_on_shelves_send_recycled_blocks_back() {
     let start = resident();
     let mut random = Random(1);
     for phase in 0..2 {
+        if phase > 0 {
+            std::thread::sleep(PURGE_DELAY * 3);
+        }
         fill(&mut keys, 40, 14 * MIB);
         let began = Instant::now();
         while began.elapsed() < PURGE_DELAY * 3 {
@@ -81,6 +84,5 @@ fn empty_pages_on_shelves_send_recycled_blocks_back() {
             "phase {phase}: {left} MiB are left: {:#?}",
             millpond::stats()
         );
-        std::thread::sleep(PURGE_DELAY * 3);
     }
 }

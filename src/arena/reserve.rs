@@ -176,14 +176,18 @@ fn earn(regret: usize) {
     RESERVE.bonus.store(raised.min(most), Relaxed);
 }
 
-/// Ends the bonus when what is in use falls to half of the least that it was while the bonus was earned: the phase
-/// that wanted the memory back is over. Whether there was one.
+/// Ends the bonus when what is in use falls to half of the trough: the phase that wanted the memory back is over. Whether
+/// there was one.
 fn note_low(claimed: usize) -> bool {
     if claimed >= RESERVE.low.load(Relaxed) {
         return false;
     }
     RESERVE.low.store(claimed, Relaxed);
-    claimed < RESERVE.trough.load(Relaxed) / 2 && RESERVE.bonus.swap(0, Relaxed) > 0
+    let ends = claimed < RESERVE.trough.load(Relaxed) / 2 && RESERVE.bonus.load(Relaxed) > 0;
+    if ends {
+        RESERVE.bonus.store(0, Relaxed);
+    }
+    ends
 }
 
 /// How many of the `resident` bytes of a mapping that was freed may stay: they are counted in. What is in use by such

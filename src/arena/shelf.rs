@@ -35,12 +35,7 @@ impl<T, const N: usize> Shelf<T, N> {
     /// The keeper puts a thing down that it holds; false where there is no room.
     #[must_use]
     pub fn put(&self, thing: &'static T) -> bool {
-        // Relaxed: the caller is the only one to write it.
-        let mut top = self.top.load(Ordering::Relaxed) as usize;
-        // Relaxed: an empty slot stays empty, but for what the caller puts there.
-        while top > 0 && self.slots[top - 1].load(Ordering::Relaxed).is_null() {
-            top -= 1;
-        }
+        let top = self.level();
         let Some(slot) = self.slots.get(top) else {
             return false;
         };
@@ -67,15 +62,16 @@ impl<T, const N: usize> Shelf<T, N> {
         None
     }
 
-    /// The keeper learns how high the stack is, where the others left gaps included.
-    pub fn level(&self) -> u32 {
-        // Relaxed: as in `put`.
+    /// How high the stack is, with the gaps that others left in it; for the keeper.
+    #[inline(always)]
+    pub fn level(&self) -> usize {
+        // Relaxed: the caller is the only one to write it.
         let mut top = self.top.load(Ordering::Relaxed) as usize;
+        // Relaxed: an empty slot stays empty, but for what the caller puts there.
         while top > 0 && self.slots[top - 1].load(Ordering::Relaxed).is_null() {
             top -= 1;
         }
-        self.top.store(top as u32, Ordering::Relaxed);
-        top as u32
+        top
     }
 
     /// Anyone takes what was put down first of what is still there.

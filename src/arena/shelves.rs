@@ -118,8 +118,8 @@ impl Shelves {
     }
 
     /// Puts an empty page down that the caller holds, and whose heap these shelves are; false, with the page as it was, where
-    /// there is no room on the shelf or in the reserve: it is to be released. Now and then `grown` is told by how many bytes there is more on
-    /// the shelves than there was of late.
+    /// there is no room on the shelf or in the reserve: it is to be released. Now and then `grown` is told by how many bytes
+    /// there is more on the shelves than there was of late.
     #[inline]
     pub fn put(&self, page: PageRef, grown: impl FnOnce(usize)) -> bool {
         owned(page).note_touched();
@@ -157,7 +157,7 @@ impl Shelves {
         }
         let mut grown = 0;
         for (size, (shelf, level)) in self.by_size.iter().zip(&self.levels).enumerate() {
-            grown += level.rise_to(shelf.level(), spans) << size;
+            grown += level.rise_to(shelf.level() as u32, spans) << size;
         }
         SliceCount(grown).bytes()
     }

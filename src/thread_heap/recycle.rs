@@ -22,8 +22,8 @@
 //! - All batches of a heap together are at most an eighth of the other memory in use, and 64 MiB. When that memory is
 //!   freed, they go back, too: a batch for each 256 KiB of pages that the heap releases, or frees the last blocks of in
 //!   others, or has more of on its shelves than of late, without a refill by freed blocks in between, and the bins' lists
-//!   when there is no batch left. (A block in a
-//!   batch pins its page, so the memory in use alone would not tell. An owner that drains a page meanwhile hides that its last block was freed.)
+//!   when there is no batch left. (A block in a batch pins its page, so the memory in use alone would not tell. An owner
+//!   that drains a page meanwhile hides that its last block was freed.)
 //!   From then to the next refill by freed blocks none is set aside: what a phase frees that only frees goes to its pages.
 //! - What stays of a class's batches through a whole purge delay is not needed: half of it goes back when one of the next
 //!   eight batches is set aside, in any class.
